@@ -297,6 +297,7 @@ class Server:
             hand_over,
             pass_session,
             runs_elsewhere,
+            server_to_wake_on,
         )
         from isoserver.passing.service import Passing  # noqa: PLC0415
 
@@ -305,6 +306,7 @@ class Server:
         self.contexts.elsewhere = partial(contexts_elsewhere, passing)
         if self.contexts.ownership is not None:
             self.contexts.ownership.hand_over = partial(hand_over, passing)
+            self.contexts.ownership.find_room = partial(server_to_wake_on, passing)
         self.runs.elsewhere = partial(runs_elsewhere, passing)
         self.parts.fronts.elsewhere = partial(fronts_elsewhere, passing)
         self.parts.sessions.elsewhere = partial(pass_session, passing)

@@ -81,6 +81,7 @@ class Ownership:
         left: Called with each that is let go of, as long as it is this server's.
         wanted: Whether something waits that will ask for a context, which stays then.
         hand_over: Has another server take a context, and wake it or not.
+        find_room: Returns another server where a context of a workspace can wake.
         emptied: Set once a server that is drained has no live context that can be
             given away, nor one in which something runs.
     """
@@ -113,6 +114,7 @@ class Ownership:
         self.left: list[Callable[[Key], Awaitable[None]]] = []
         self.wanted: list[Callable[[Key], bool]] = []
         self.hand_over: Callable[[Peer, Held, bool], Awaitable[None]]
+        self.find_room: Callable[[str], Awaitable[Peer | None]]
         self._cluster = cluster
         self._registry = registry
         self._store = store
@@ -174,12 +176,13 @@ class Ownership:
         self._cluster.check()
         self._store.check()
 
-    async def adopt(self, key: Key, given: int = 0) -> None:
+    async def adopt(self, key: Key, given: int = 0, *, wakes: bool = False) -> None:
         """Have a context be here, if there is one and nobody else has it.
 
         Args:
             key: Its workspace and its id, or its UUID as a kernel of Jupyter's.
             given: The generation of who gives it away to this server, if one does.
+            wakes: Whether it is to be where it can wake.
 
         Raises:
             ElsewhereError: Another server has it.
@@ -198,12 +201,14 @@ class Ownership:
             if isinstance(failure, _SHARED):
                 raise failure  # each of many would wait as long, one after the other
         else:
+            if wakes:
+                await self._give_if_full(key)
             return
         done: asyncio.Future[BaseException | None]
         done = self._adopting[key] = asyncio.get_running_loop().create_future()
         failure = None
         try:
-            await self._adopt(key, given)
+            await self._adopt(key, given, wakes=wakes)
         except BaseException as error:
             failure = error
             raise
@@ -248,8 +253,38 @@ class Ownership:
         if key in self._left:
             raise MovingError
 
-    async def _adopt(self, key: Key, given: int) -> None:
-        if not given and not await self._is_unowned(key):
+    async def _give_if_full(self, key: Key) -> None:
+        """Have a context that sleeps here be where it can wake, if that is elsewhere.
+
+        Raises:
+            ElsewhereError: It is there.
+            MovingError: It is nobody's now, or that server hasn't said that it has it.
+        """
+        context = self._registry.find(key)
+        if context is None or context.state is not State.HIBERNATED:
+            return
+        peer = await self._other_with_room(key[0])
+        if peer is None:
+            return
+        try:
+            moved = await self.leave(key, peer)
+        except ServerError as error:
+            kind = type(error).__name__
+            self._log.warning("a context can't leave", id=key[1], error=kind)
+            if self._registry.has(key):
+                return
+            raise MovingError from None
+        if moved:
+            raise ElsewhereError(peer.id, peer.url)
+
+    async def _other_with_room(self, workspace: str) -> Peer | None:
+        """Return a server where a context can wake, unless it can here."""
+        if self._hibernation.can_wake(workspace):
+            return None
+        return await self.find_room(workspace)
+
+    async def _adopt(self, key: Key, given: int, *, wakes: bool) -> None:
+        if not given and not await self._is_unowned(key, wakes=wakes):
             self._left.pop(key, None)
             return
         self._store.own(key, await self._cluster.claim(CONTEXT, key, given))
@@ -268,7 +303,7 @@ class Ownership:
             reason = "the other server doesn't serve its language"
             raise UnmovableError(reason)
 
-    async def _is_unowned(self, key: Key) -> bool:
+    async def _is_unowned(self, key: Key, *, wakes: bool) -> bool:
         """Whether there is a context to serve that nobody owns.
 
         Raises:
@@ -282,8 +317,10 @@ class Ownership:
             return False
         if self._cluster.draining:
             peer = await self._cluster.place()
-            if peer is not None:
-                raise ElsewhereError(peer.id, peer.url)
+        elif wakes:
+            peer = await self._other_with_room(key[0])
+        if peer is not None:
+            raise ElsewhereError(peer.id, peer.url)
         return True
 
     async def _load(self, record: ContextRecord, row: ContextRecord) -> None:

@@ -365,8 +365,20 @@ class Contexts:
         else:
             raise ContextMissingError(context.id)
 
-    async def adopt(self, workspace: str, context_id: str) -> None:
+    def can_wake(self, workspace: str) -> bool:
+        """Whether a context of a workspace that sleeps here could wake."""
+        return self._hibernation.can_wake(workspace)
+
+    async def adopt(
+        self, workspace: str, context_id: str, *, wakes: bool = False
+    ) -> None:
         """Have `get` find a context that no other server has, if there is one.
+
+        Args:
+            workspace: Who owns it.
+            context_id: Its id, or its UUID as a kernel of Jupyter's.
+            wakes: Whether something will be asked of it that wakes it: if there is no
+                room for that here, another server gets it that has.
 
         Raises:
             ElsewhereError: Another server has it.
@@ -374,7 +386,7 @@ class Contexts:
             DatabaseError: The database can't be used.
         """
         if self.ownership is not None:
-            await self.ownership.adopt((workspace, context_id))
+            await self.ownership.adopt((workspace, context_id), wakes=wakes)
 
     def has(self, workspace: str, context_id: str) -> bool:
         """Whether this server has a context, live or not."""

@@ -45,6 +45,7 @@ from isoserver.passing.service import (
     NO_BODY,
     OWNER,
     PEER_ROOM,
+    WAKING,
     Owner,
     PeerRequest,
     Room,
@@ -76,6 +77,7 @@ __all__ = [
     "pass_session",
     "passing_routes",
     "runs_elsewhere",
+    "server_to_wake_on",
 ]
 
 Said = TypeVar("Said")
@@ -177,7 +179,9 @@ class PassingHandler(Handler):
             return
         if MARK in self.request.headers:
             # Else whoever makes it looks, who can't say no to the server amid MCP.
-            if target.kind and (not target.made or self.route in _OF_MCP):
+            looks = not target.made or self.route in _OF_MCP
+            here = self.parts.contexts.has(self.principal.workspace, target.id)
+            if target.kind and (looks or here):
                 await self._look_for(target)
             makes = target.made or not target.kind
             if makes and not await self._may_be_made(target):
@@ -227,12 +231,22 @@ class PassingHandler(Handler):
     def _comes_in_parts(self) -> bool:
         return self.streams_body and self.request.method == "PUT"
 
+    @property
+    def _wakes(self) -> bool:
+        """Whether a context is to be where it can wake, as it will do that.
+
+        Servers ask others what is MCP's without looking anew for who has it.
+        """
+        if self.route in _OF_MCP and MARK in self.request.headers:
+            return False
+        return self.request.method == "POST"
+
     async def _look_for(self, target: Target) -> None:
         workspace = self.principal.workspace
         if target.kind in _OF_CONTEXTS:
             name = await self._context_of(target)
             if name is not None:
-                await self.parts.contexts.adopt(workspace, name)
+                await self.parts.contexts.adopt(workspace, name, wakes=self._wakes)
             return
         if target.kind == RUN:
             if not self.parts.runs.has(target.id):
@@ -519,7 +533,8 @@ class PeerRoomHandler(_PeerHandler):
         assert parts.cluster is not None  # noqa: S101 - where servers pass on
         things = [kind for kind in Kind if parts.runs.has_room(kind, workspace)]
         contexts = [CONTEXT] if parts.contexts.has_room(workspace) else []
-        self.answer(Room(parts.cluster.server_id, [*things, *contexts]))
+        waking = [WAKING] if parts.contexts.can_wake(workspace) else []
+        self.answer(Room(parts.cluster.server_id, [*things, *contexts, *waking]))
 
 
 class PeerMovesHandler(_PeerHandler):
@@ -630,6 +645,11 @@ async def hand_over(passing: Passing, peer: Peer, held: Held, wake: bool) -> Non
         raise PeerLostError
     if refused:
         raise UnmovableError(refused)
+
+
+async def server_to_wake_on(passing: Passing, workspace: str) -> Peer | None:
+    """Return the emptiest other server where a context of a workspace can wake."""
+    return await passing.server_with_room(WAKING, Principal(workspace, admin=False))
 
 
 async def loads_elsewhere(passing: Passing) -> list[Load]:
