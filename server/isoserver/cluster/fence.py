@@ -141,10 +141,11 @@ _BEGIN: Final = """
     IF TG_OP = 'INSERT' THEN
         INSERT INTO cluster_owners VALUES (
             '{kind}', NEW.workspace, NEW.{column}, me, nextval('cluster_generations')
-        );
+        ) ON CONFLICT DO NOTHING;
     END IF;
 """
-"""A run is its server's from its first row on, without a statement of its own."""
+"""A run is its server's from its first row on, without a statement of its own. It may
+come again, as nobody knows whether a commit has been made whose answer is lost."""
 _END: Final = """
         IF {ends} THEN
             DELETE FROM cluster_owners

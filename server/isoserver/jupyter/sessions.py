@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -121,14 +120,12 @@ class Sessions:
         self._orphans: dict[tuple[str, str], None] = {}  # by workspace and id
         self._opening: WeakValueDictionary[tuple[str, str], asyncio.Lock]
         self._opening = WeakValueDictionary()
-        # Only the one that is used: PostgreSQL's takes 0.1 s of a start.
-        dialect = import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
-        put = dialect.insert(JUPYTER_SESSIONS)
+        put = database.insert(JUPYTER_SESSIONS)
         changed = ("context", "path", "name", "kind")
         self._put = put.on_conflict_do_update(
             index_elements=["id"], set_={name: put.excluded[name] for name in changed}
         )
-        self._put_made = dialect.insert(MADE_CONTEXTS).on_conflict_do_nothing()
+        self._put_made = database.insert(MADE_CONTEXTS).on_conflict_do_nothing()
 
     async def adopt(self, key: Key) -> None:
         """Take up what another server had of a context until now."""

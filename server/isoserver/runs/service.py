@@ -51,6 +51,8 @@ _DEFECT: Final = Ending(
 )
 _SAVE_PAUSE_SECONDS: Final = 1.0
 """Between attempts to save an end, while the database can't be used."""
+_UNDOING_MAX: Final = 1000
+"""Orders that couldn't be kept, and are ended once the database can be used."""
 _STEP_SECONDS: Final = 1e-6
 _SWEEPS: Final = 4
 """How often what is to be forgotten is looked for, in the time that a run is kept."""
@@ -108,6 +110,7 @@ class Runs:
         self._runs: dict[str, Run[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last = 0.0
+        self._undoing = 0
         self._stopping = asyncio.Event()
         self._grace_ended = asyncio.Event()
 
@@ -241,10 +244,10 @@ class Runs:
             run.decide(runner.cancelled)
             self._spawn(self._end(run))
             raise
-        except BaseException:
+        except BaseException as error:
             del self._runs[run.id]
-            with suppress(DatabaseError):
-                await self._webhooks.forget(order.workspace, run.id)
+            run.decide(_failed(error) if isinstance(error, ServerError) else _DEFECT)
+            self._spawn(self._undo(run))
             raise
         if self._stopping.is_set():
             run.decide(runner.stopped)
@@ -257,6 +260,21 @@ class Runs:
             run.patience = loop.call_later(seconds, self._end_early, run, late)
         self._queue.enter(run)
         return run.record()
+
+    async def _undo(self, run: Run[Any]) -> None:
+        """Have nothing come of an order that couldn't be kept; nobody waits for it.
+
+        Its row may be there all the same, and would wait for ever: the answer to what
+        has written it may be lost.
+        """
+        with suppress(DatabaseError):
+            await self._webhooks.forget(run.order.workspace, run.id)
+        if self._undoing < _UNDOING_MAX:
+            self._undoing += 1
+            try:
+                await self._end(run)
+            finally:
+                self._undoing -= 1
 
     async def _order_webhook(self, run: Run[Any], webhook: Webhook) -> None:
         order = run.order
@@ -331,8 +349,7 @@ class Runs:
         except asyncio.CancelledError:
             run.decide(runner.stopped)  # else `run.stop` cancelled, which decided first
         except ServerError as error:
-            failure = RunFailure(type(error).__name__, error.in_words())
-            run.decide(Ending(Status.FAILED, failure))
+            run.decide(_failed(error))
         except Exception:  # noqa: BLE001 - else it would run for ever
             self._log.exception("a run failed", run=run.id)
             run.decide(_DEFECT)
@@ -560,3 +577,8 @@ class Runs:
                 return
             if changed is not None:
                 await changed.wait()
+
+
+def _failed(error: ServerError) -> Ending:
+    failure = RunFailure(type(error).__name__, error.in_words())
+    return Ending(Status.FAILED, failure)

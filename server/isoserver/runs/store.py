@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -14,7 +13,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     literal,
     select,
     text,
@@ -44,7 +42,6 @@ _SHOWN: Final = tuple(
     column for column in RUNS.c if column.name not in {"code", "size"}
 )
 _LISTED: Final = tuple(column for column in _SHOWN if column.name != "ending")
-_INSERT: Final = insert(RUNS)
 _AT_END: Final = (
     *("status", "started_at", "ended_at", "ending"),
     *("output_bytes", "output_newlines", "output_open"),
@@ -111,9 +108,8 @@ class Store:
         """
         self._database = database
         self._writer = Writer(database, log, "runs")
-        # Only the one that is used: PostgreSQL's takes 0.1 s of a start.
-        dialect = import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
-        put = dialect.insert(OUTPUT)
+        self._insert = database.insert(RUNS).on_conflict_do_nothing()
+        put = database.insert(OUTPUT)
         self._put = put.on_conflict_do_update(
             index_elements=["run_id", "start_byte"],
             set_={"data": put.excluded.data},
@@ -151,7 +147,7 @@ class Store:
             "details": details,
             "code": code,
         }
-        return self._writer.insert(_INSERT, row)
+        return self._writer.insert(self._insert, row)
 
     def put(self, chunk: dict[str, Any]) -> Commit:
         """Write a chunk of output, or write it anew because it has grown."""
@@ -330,10 +326,6 @@ class Store:
                 )
                 await connection.execute(delete(RUNS).where(RUNS.c.id.in_(gone)))
         return len(gone)
-
-
-def _is_postgresql(database: Database) -> bool:
-    return database.engine.dialect.name == "postgresql"
 
 
 def _chunks(workspace: str, run_id: str) -> Select[Any]:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakSet
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
+    from sqlalchemy import Table
     from sqlalchemy.engine import URL
     from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -194,6 +196,12 @@ class Database:
         if self._variables is None:
             return []
         return [(*key, self.generations.get(key, 0)) for key in keys]
+
+    def insert(self, table: Table) -> Any:
+        """Return an insert that can say what becomes of a row that is there."""
+        # Only the one that is used: PostgreSQL's takes 0.1 s of a start.
+        dialect = import_module(f"sqlalchemy.dialects.{self.engine.dialect.name}")
+        return dialect.insert(table)
 
     @asynccontextmanager
     async def begin(self, held: Sequence[Held] = ()) -> AsyncIterator[AsyncConnection]:

@@ -7,6 +7,7 @@ little each, and whoever must know that one will outlive the process can wait fo
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,9 @@ _SOON_SECONDS: Final = 0.05
 and how long the writer keeps its connection for what comes next: to get one costs as
 much as to commit."""
 _ATTEMPTS: Final = 3
+_AGAIN_SECONDS: Final = 4.0
+"""A commit that has failed is tried again for so long only: where the database says
+nothing, the first attempt takes nearly as long as clients wait."""
 _PAUSE_SECONDS: Final = 0.2
 """Between a commit that failed and its next attempt."""
 
@@ -102,12 +106,17 @@ class Writer:
         self._next = Commit()
         self._now: Commit | None = None
         self._failures = 0
+        self._began = 0.0
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def insert(self, statement: Executable, row: Row) -> Commit:
-        """Add a row, now or with the next commit."""
+        """Add a row, now or with the next commit.
+
+        The statement must let a row be that is there already: if the answer to a commit
+        is lost, nobody knows whether it has been made, and it is tried again.
+        """
         self._next.inserts.setdefault(statement, []).append(row)
         self._begin()
         return self._next
@@ -199,6 +208,7 @@ class Writer:
     def _take(self) -> bool:
         if self._now is None and self._next:
             self._now, self._next = self._next, Commit()
+            self._began = time.monotonic()
         return self._now is not None
 
     async def _more(self) -> bool:
@@ -224,7 +234,9 @@ class Writer:
         name = type(error).__name__  # its text may have values in it
         self._log.error(f"{self._what} can't be written", error=name)
         self._failures += 1
-        if self._failures < _ATTEMPTS and not isinstance(error, FencedError):
+        in_time = time.monotonic() - self._began < _AGAIN_SECONDS
+        again = in_time and self._failures < _ATTEMPTS
+        if again and not isinstance(error, FencedError):
             await asyncio.sleep(_PAUSE_SECONDS)
             return
         self._failures = 0

@@ -26,7 +26,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     select,
     update,
 )
@@ -70,7 +69,6 @@ AUDIT: Final = Table(
     Index("tool_audit_task", "workspace", "task_id"),
 )
 
-_INSERT: Final = insert(AUDIT)
 _TEXT_MAX: Final = 2000
 _PATH_MAX: Final = 512
 
@@ -143,6 +141,7 @@ class Audit:
         self._log = log
         self._numbers = itertools.count()
         self._writer = Writer(database, log, "the audit")
+        self._insert = database.insert(AUDIT).on_conflict_do_nothing()
 
     async def add(self, entry: Entry) -> str:
         """Add an entry, which is in the database when this returns.
@@ -154,7 +153,7 @@ class Audit:
             DatabaseError: It could not be written.
         """
         entry_id, row = self._row(entry)
-        await self._writer.insert(_INSERT, row)
+        await self._writer.insert(self._insert, row)
         return entry_id
 
     @asynccontextmanager

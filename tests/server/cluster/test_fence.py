@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, text, update
 from sqlalchemy.exc import DBAPIError
+from tests.support.outages import Lossy
 
 # All tables of the server are known once it is imported.
 from isoserver import app  # noqa: F401
@@ -25,6 +26,8 @@ from isoserver.heaps.records import HeapOrigin
 from isoserver.heaps.tables import HeapTables
 from isoserver.http.metrics import Metrics
 from isoserver.jupyter.sessions import Session, Sessions
+from isoserver.runs.records import Kind, RunRecord, Status
+from isoserver.runs.store import Store as RunStore
 from isoserver.runs.tables import RUNS
 from isoserver.settings.logs import make_log
 from isoserver.settings.reading import read_settings
@@ -34,7 +37,7 @@ from isoserver.storage.database import (
     Database,
     url_of,
 )
-from isoserver.tools.audit import Audit
+from isoserver.tools.audit import Audit, Entry, Filter
 from isoserver.webhooks.service import Webhook, Webhooks
 
 if TYPE_CHECKING:
@@ -573,3 +576,39 @@ def _webhooks(database: Database) -> Webhooks:
     )
     audit = Audit(settings, database, log)
     return Webhooks(settings, database, audit, Metrics(), log)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_is_committed_unheard_is_acknowledged(
+    postgresql: PostgreSQL, tmp_path: Path, *, shared: bool
+) -> None:
+    async def scenario() -> None:
+        way = Lossy(postgresql.database(), tmp_path)
+        async with way.passing():
+            one, said = Member("one", way.url, tmp_path), StringIO()
+            await one.database.start()
+            if shared:
+                await one.join()
+            runs = RunStore(one.database, make_log("error", said))
+            audit = Audit(read_settings(), one.database, make_log("error", said))
+            record = RunRecord(
+                *("r", Kind.SCRIPT, "default", None, 1.0, {}, Status.QUEUED, 1.0)
+            )
+            entry = Entry("default", "call", "", "the name of a tool")
+            added: Awaitable[Any] = runs.add(record, "its code")
+            writes = added, audit.add(entry)
+            for write, way.lost in zip(
+                writes, (b"its code", b"of a tool"), strict=True
+            ):
+                await write
+                assert not way.lost
+            assert said.getvalue().count("can't be written") == 2
+            assert await runs.get(Kind.SCRIPT, "default", "r") == record
+            assert (await audit.page("default", Filter(), 1, 0))[1] == 1
+            if shared:
+                async with one.database.connect() as connection:
+                    owner = await tables.owner(connection, RUN, ("default", "r"))
+                assert owner is not None
+            await one.database.close()
+
+    asyncio.run(scenario())

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sqlite3
 import time
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.client import CLIENT, connect
+from tests.support.outages import Lossy
 from tests.support.server import JAVASCRIPT_FLAGS, Server
 from tests.support.waiting import wait_for
+
+# All tables of the server are known once it is imported.
+from isoserver import app  # noqa: F401
+from isoserver.errors import DatabaseError
+from isoserver.settings.logs import make_log
+from isoserver.settings.reading import read_settings
+from isoserver.storage import silence, writer
+from isoserver.storage.database import Database, url_of
+from isoserver.tools.audit import Audit, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,3 +127,50 @@ def test_nobody_waits_for_long_for_a_silent_database(
             assert client.get("/api/sessions").status_code == 503
             assert time.monotonic() - began < PATIENCE_SECONDS
         wait_for(lambda: client.get("/api/heaps").status_code == 200)
+
+
+def test_what_was_refused_and_is_there_all_the_same_is_ended(
+    servers: Callable[..., Server], tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    """Nobody knows whether a commit was made whose answer is lost with the database."""
+    way = Lossy(postgresql.database(), tmp_path)
+    with way.passing_beside():
+        server = servers(*JAVASCRIPT_FLAGS, "--database-url", way.url)
+        with connect(server) as client:
+            assert client.get("/api/executions").json()["executions"] == []
+            way.lost, way.away = b"'its code'", True
+            order = {"code": "'its code'"}
+            assert client.post("/api/exec", json=order).status_code == 503
+            assert not way.lost
+            way.away = False
+
+            def ended() -> Any:
+                listed = client.get("/api/executions?status=failed")
+                return listed.status_code == 200 and listed.json()["executions"]
+
+            (run,) = wait_for(ended)
+            assert client.get("/api/executions").json()["executions"] == [run]
+        server.stop()
+
+
+def test_what_a_silent_database_has_not_taken_is_not_tried_again_and_again(
+    tmp_path: Path, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(writer, "_AGAIN_SECONDS", 0.4)
+    way = Lossy(postgresql.database(), tmp_path)
+
+    async def run() -> None:
+        async with way.passing():
+            database, said = Database(url_of(way.url, tmp_path)), StringIO()
+            await database.start()
+            audit = Audit(read_settings(), database, make_log("error", said))
+            entry = Entry("default", "call", "", "")
+            await audit.add(entry)
+            way.silent = True
+            with pytest.raises(DatabaseError):
+                await audit.add(entry)
+            assert said.getvalue().count("can't be written") == 1
+            await database.close()
+
+    asyncio.run(run())
