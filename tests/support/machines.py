@@ -20,6 +20,7 @@ from tests.support.server import V8_FLAGS, Server
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 __all__ = ["CLIENTS", "DATABASE", "STORE", "Machines"]
@@ -161,6 +162,10 @@ class Machines:
             self.restarts += 1
             self.ended.wait(_PAUSE_SECONDS)
         self.said.append(f"{name} did not start {_STARTS_MAX} times")
+
+    def inside(self, name: str) -> AbstractContextManager[None]:
+        """Have what this thread begins be on a machine."""
+        return self._network.inside(name)
 
     # -- the database and the store ----------------------------------------------------
 

@@ -141,12 +141,15 @@ class Database:
             # Each is a thread, and as dear to make as five queries: so all stay that
             # were ever needed at once.
             return {"connect_args": more, "pool_size": _SQLITE_POOL, "max_overflow": 0}
-        from isoserver.storage.silence import Sessions  # noqa: PLC0415 - needs asyncpg
+        from isoserver.storage.silence import (  # noqa: PLC0415 - needs asyncpg
+            UNHEARD,
+            Sessions,
+        )
 
         self._sessions = Sessions()
         connect: dict[str, Any] = {"async_creator_fn": self._sessions.begin}
         if self._variables is not None:
-            connect["server_settings"] = dict(self._variables)
+            connect["server_settings"] = {**UNHEARD, **self._variables}
         return {
             "pool_size": _POOL,
             "pool_timeout": _POOL_SECONDS,

@@ -4,6 +4,9 @@ A machine that can't be reached is noticed by the kernel, as it acknowledges not
 One that acknowledges what it gets and answers nothing (PostgreSQL is stopped, its disk
 hangs) looks like one that takes long. So a statement has a bound, and who finds out
 otherwise that the database is silent ends all sessions: whoever waits is told at once.
+
+PostgreSQL likewise: a server that was lost amid a transaction holds what others wait
+for, until its session is ended. By itself, PostgreSQL would do that after two hours.
 """
 
 from __future__ import annotations
@@ -18,8 +21,17 @@ import asyncpg
 
 from isokernel.timeouts import timeout
 
-__all__ = ["Sessions"]
+__all__ = ["UNHEARD", "Sessions"]
 
+UNHEARD: Final = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "3",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "15000",  # ms
+    # One that is stopped acknowledges what it gets, and its machine stays.
+    "idle_in_transaction_session_timeout": "30000",  # ms
+}
+"""Variables by which PostgreSQL ends a session whose server isn't heard of."""
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 25.0
 """Less than clients have who wait for half a minute; few statements take a second."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -97,6 +100,47 @@ def test_who_asks_for_the_same_waits_no_longer(machines: Machines) -> None:
             assert {_code(answer.result()) for answer in asked} == {"heap_store"}
             assert time.monotonic() - began < PATIENCE_SECONDS
         assert client.get(f"/contexts/{here}/files/a.txt").content == b"a"
+
+
+JOINS = """
+import asyncio, sys
+from isoserver.cluster import fence
+from isoserver.storage.database import SERVER_VARIABLE, Database
+
+async def main():
+    database = Database(sys.argv[1], {SERVER_VARIABLE: "lost"})
+    async with database.begin() as connection:
+        await fence.prepare(connection)
+        print("joins", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_who_is_lost_as_it_joins_keeps_nobody_from_it(
+    machines: Machines, number: int
+) -> None:
+    """It holds what keeps two from joining at once, and can't say that it is gone."""
+    name, other = machines.names
+    url = machines.database.url.replace("postgresql:", "postgresql+asyncpg:")
+    with machines.inside(name):
+        joining = subprocess.Popen(
+            [sys.executable, "-c", JOINS, url], stdout=subprocess.PIPE
+        )
+    try:
+        assert joining.stdout is not None
+        assert joining.stdout.readline() == b"joins\n"
+        ways = ((DATABASE, name), (name, DATABASE)) if number == signal.SIGKILL else ()
+        with machines.trouble(*ways):
+            joining.send_signal(number)
+            machines.replace(machines.server(other), signal.SIGKILL)
+            with connect(machines.server(other)) as client:
+                assert client.text("1 + 1") == "2"
+    finally:
+        joining.kill()
+        joining.communicate()
 
 
 def test_a_server_that_does_not_hear_another_says_so(machines: Machines) -> None:
