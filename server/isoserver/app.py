@@ -293,10 +293,11 @@ class Server:
         """Have requests go to the servers that own what they ask for."""
         from isoserver.passing.handlers import (  # noqa: PLC0415 - as above
             contexts_elsewhere,
-            drop_sessions_elsewhere,
             fronts_elsewhere,
             hand_over,
+            pass_session,
             runs_elsewhere,
+            server_to_wake_on,
         )
         from isoserver.passing.service import Passing  # noqa: PLC0415
 
@@ -305,9 +306,10 @@ class Server:
         self.contexts.elsewhere = partial(contexts_elsewhere, passing)
         if self.contexts.ownership is not None:
             self.contexts.ownership.hand_over = partial(hand_over, passing)
+            self.contexts.ownership.find_room = partial(server_to_wake_on, passing)
         self.runs.elsewhere = partial(runs_elsewhere, passing)
         self.parts.fronts.elsewhere = partial(fronts_elsewhere, passing)
-        self.parts.sessions.elsewhere = partial(drop_sessions_elsewhere, passing)
+        self.parts.sessions.elsewhere = partial(pass_session, passing)
 
     def _routes(self) -> Iterable[Route]:
         routes: Iterable[Route]

@@ -140,11 +140,11 @@ async def both_ways(
     accounts = [Account(pid) for _, pid in (alone, owner, other)]
     found: dict[str, Any] = {}
     for name, kind in kinds.items():
-        context = await made_at(owner[0])
+        # Each has a context of its own: what one says goes to all of its fronts.
         works = {
             "of no cluster": await kind(alone[0], await made_at(alone[0])),
-            "the owner": await kind(owner[0], context),
-            "another": await kind(other[0], context),
+            "the owner": await kind(owner[0], await made_at(owner[0])),
+            "another": await kind(other[0], await made_at(owner[0])),
         }
         rows: dict[str, list[tuple[float, float, float]]] = {way: [] for way in works}
         for turn in range(ROUNDS + 2):

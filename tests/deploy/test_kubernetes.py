@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
+from isoserver.errors import OriginError
+from isoserver.http.guards import Guard
 from isoserver.http.information import INFORMATION_ROUTES
 from isoserver.settings.server import ServerSettings
 
@@ -50,7 +53,7 @@ WITH_PYTHON = _merged(DEPLOYMENT, PATCH)
 @pytest.mark.parametrize("version", [OLDEST, WITH_USERS, NEWEST])
 def test_they_are_valid(version: str) -> None:
     validator = pytest.importorskip(
-        "kubernetes_validate", reason="its schemas of Kubernetes are 100 MB"
+        "kubernetes_validate", reason="in the extra `e2e`: its schemas are 100 MB"
     )
     kinds = {"ConfigMap", "Deployment", "PodDisruptionBudget", "Service"}
     assert {one["kind"] for one in MANIFESTS} == kinds
@@ -70,6 +73,42 @@ def test_settings_are_those_of_the_server() -> None:
     secret = re.findall(r"ISOKERNEL_\w+", (FOLDER / "server.yaml").read_text())
     for name in {*named, *secret} - {"POD_IP"}:
         assert name.removeprefix("ISOKERNEL_").lower() in ServerSettings.fields, name
+
+
+def test_services_may_be_called_by_their_names() -> None:
+    [config] = (one for one in MANIFESTS if one["kind"] == "ConfigMap")
+    values = {"allowed_host": config["data"]["ISOKERNEL_ALLOWED_HOST"].split(",")}
+    guard = Guard(ServerSettings(**values))
+    names = [one["metadata"]["name"] for one in MANIFESTS if one["kind"] == "Service"]
+    assert len(names) == 2
+    for name in names:
+        for ending in ("", ".isokernel", ".isokernel.svc"):
+            guard.check_host(_request(f"{name}{ending}:3000"))
+        guard.check_host(_request(f"{name}.isokernel.svc.cluster.local:3000"))
+    with pytest.raises(OriginError):
+        guard.check_host(_request("other.isokernel.svc:3000"))
+
+
+def _request(host: str) -> HTTPServerRequest:
+    start = RequestStartLine("GET", "/contexts", "HTTP/1.1")
+    return HTTPServerRequest(start_line=start, headers=HTTPHeaders({"Host": host}))
+
+
+def test_what_needs_a_key_is_not_asked_without_one() -> None:
+    """Prometheus scrapes pods with annotations, but sends no key to them."""
+    metadata = DEPLOYMENT["spec"]["template"]["metadata"]
+    public = {route.path for route in INFORMATION_ROUTES if route.handler.public}
+    assert "/metrics" not in public
+    assert "annotations" not in metadata
+
+
+def test_what_is_to_be_changed_is_told_at_its_head() -> None:
+    text = (FOLDER / "server.yaml").read_text()
+    head = text.partition("apiVersion")[0]
+    [container] = DEPLOYMENT["spec"]["template"]["spec"]["containers"]
+    assert container["image"] in head
+    assert "ISOKERNEL_HEAP_STORE" in head
+    assert "jsonpath='{.data.ISOKERNEL_API_KEY}'" in head
 
 
 def test_it_stops_within_its_time() -> None:
@@ -113,6 +152,19 @@ def test_it_is_what_the_image_expects() -> None:
     assert mounted == {"/data", "/tmp", "/home/isokernel"}  # noqa: S108 -- a volume
     assert "ISOKERNEL_DATA_DIR=/data" in image
     assert "--home-dir /home/isokernel" in image
+
+
+def test_the_image_has_what_the_settings_of_a_cluster_need() -> None:
+    image = (ROOT / "Containerfile").read_text()
+    [extras] = re.findall(r"pip install --no-cache-dir '\.\[([\w,]+)\]'", image)
+    assert set(extras.split(",")) == {"postgresql", "s3", "otel"}
+
+
+def test_what_a_clone_has_besides_is_not_copied_into_the_image() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {".git", "**/node_modules", "**/vendor"} <= {*ignored}
+    # Podman and Buildah would read it in place of the other, and Docker wouldn't.
+    assert not (ROOT / ".containerignore").exists()
 
 
 def test_everything_selects_the_pods() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from tests.support.server import V8_FLAGS
 from tests.support.waiting import DEADLINE
 
 from isoserver.cli.serve import load
+from isoserver.contexts.languages import Languages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,6 +175,45 @@ async def test_examples_are_as_they_say(
             json.loads(block.text)
         else:
             pytest.fail(f"{path.name}:{block.line}: no test knows {block.kind!r}")
+
+
+_SETTING = re.compile(r"\b([A-Z]+_[A-Z_]+)=(\S+)")
+_SERVE = re.compile(r"\bisokernel serve\b([^&|;\n]*)|\bcluster up [^\n]* -- ([^\n]*)")
+_OPEN = re.compile(r"…|\$\w+|\$\(.*?\)")
+"""What a reader puts in the place of."""
+
+
+def _starts_of_servers() -> list[Any]:
+    """The flags and variables of all servers that examples start without a test."""
+    return [
+        pytest.param(
+            shlex.split(_OPEN.sub("x" * 32, found[1] or found[2] or ""), comments=True),
+            {name: _OPEN.sub("x" * 32, value) for name, value in variables},
+            id=f"{path.stem}:{block.line}",
+        )
+        for path in DOCUMENTS
+        for block in blocks(path)
+        if block.untested and block.kind == "sh"
+        for text in [block.text.replace("\\\n", " ")]
+        for variables in [_SETTING.findall(text)]
+        for found in _SERVE.finditer(text)
+    ]
+
+
+@pytest.mark.parametrize(("flags", "variables"), _starts_of_servers())
+def test_servers_of_other_examples_would_start(
+    flags: list[str], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    languages = Languages(load(flags).languages, load(flags).default_language)
+    assert languages.find(None)  # what a request that names none is in
+
+
+def test_those_that_refuse_are_found() -> None:
+    starts = _starts_of_servers()
+    assert {start.id.partition(":")[0] for start in starts} >= {"cluster", "README"}
+    assert any("--cluster" in start.values[0] for start in starts)
 
 
 def test_reasons_are_given() -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.support.client import Client
     from tests.support.server import Server
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "http.md"
+
 
 def _errors() -> list[type[errors.ServerError]]:
     return [
@@ -60,6 +62,26 @@ def test_every_error_without_kinds_of_its_own_has_a_status() -> None:
         if not error.__subclasses__():
             assert error.http_status != HTTPStatus.INTERNAL_SERVER_ERROR, error
         assert error.http_status >= HTTPStatus.BAD_REQUEST
+
+
+def test_all_reasons_of_503_are_in_the_documents() -> None:
+    """But for those of a server that can't start, and of none of its own."""
+    never = {
+        *(errors.ClusterError, errors.InvalidSettingsError, errors.LanguageError),
+        *(errors.RayError, errors.TakenError),
+    }
+    told = re.findall(r"^\| (`.+`) \| (\d*) ?\| ", DOCUMENT.read_text(), re.MULTILINE)
+    reasons = {
+        error.code: str(error.retry_after or "")
+        for error in _errors()
+        if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE and error not in never
+    }
+    assert reasons == {
+        code: seconds
+        for names, seconds in told
+        for code in re.findall(r"`(\w+)`", names)
+        if code in reasons
+    }
 
 
 def test_limits_name_the_settings_that_set_them() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import httpx
 
 
+_TELL_SECONDS = 3.0
 BUSY_SECONDS = 0.2
 """Processor time by which a process shows that it computes."""
 MIB = 1 << 20
@@ -110,6 +111,11 @@ class Server:
             self.process.send_signal(number)
         try:
             status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR2)  # see `programs/starter`
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_TELL_SECONDS)
+            raise
         finally:
             self.process.kill()  # if it hasn't ended: the next tests don't see it
             self.process.wait()

@@ -139,6 +139,7 @@ class Cluster:
         packages: Sequence[str] = (),
         capabilities: Mapping[str, Any] | None = None,
         cwd: str | None = None,
+        durability: str | float | None = None,
         keep: bool = False,
     ) -> AsyncIterator[AsyncContext]:
         """Make a context when it is its turn, on a server with few; then delete it.
@@ -149,6 +150,9 @@ class Cluster:
             packages: Packages that it begins with.
             capabilities: What its code may do beyond it.
             cwd: Its working folder, inside of its own.
+            durability: When its server saves it, so that it goes on elsewhere after a
+                crash: `sleep`, `execution`, or within so many seconds after an
+                execution.
             keep: Whether it outlives this.
 
         Raises:
@@ -163,6 +167,7 @@ class Cluster:
                 packages=packages,
                 capabilities=capabilities,
                 cwd=cwd,
+                durability=durability,
                 keep=keep,
                 client=self._client(),
             ) as context,

@@ -8,23 +8,31 @@ from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.cli.flags import parse
-from isoserver.settings.server import ServerSettings
+from isoserver.settings.server import PREFIX, ServerSettings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from isoserver.ray.placement import ServerInfo
 
 __all__ = ["add_commands"]
 
 _START_SECONDS: Final = 120.0
-_PREFIX: Final = "ISOKERNEL_"
+_STORE: Final = f"{PREFIX}HEAP_STORE"
+_S3: Final = ("s3://", "s3a://")
+_S3_VARIABLES: Final = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    *("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"),
+)
+"""What a store of S3's reads; not those that name files, which are of this machine."""
 _UP: Final = (
     "Start a server on each node of a Ray cluster, and print their URLs. Ray starts a "
     "server again that has ended, and a new node gets one. Settings are the flags of "
     "`isokernel serve`, behind `--`, and the variables ISOKERNEL_… of this command's "
-    "environment; keys and the cluster's secret are best given as variables."
+    "environment, with the credentials, region and endpoint of AWS_… for an s3:// "
+    "store; keys and the cluster's secret are best given as variables."
 )
 
 
@@ -42,8 +50,8 @@ def add_commands(commands: Any) -> None:
         "--servers",
         type=int,
         metavar="NUMBER",
-        help="how many; Ray's autoscaler is asked for as many nodes. If omitted, one "
-        "on each node that there is or will be",
+        help="how many; Ray's autoscaler is asked for room for as many. If omitted, "
+        "one on each node that there is or will be",
     )
     command.add_argument(
         "--cpus",
@@ -91,10 +99,8 @@ def _add_address(command: argparse.ArgumentParser) -> None:
 
 
 def _up(_server: Any, given: argparse.Namespace) -> int:
-    parse(given.flags, ServerSettings)
-    variables = {
-        name: value for name, value in os.environ.items() if name.startswith(_PREFIX)
-    }
+    flags = parse(given.flags, ServerSettings)
+    variables = _variables(flags.get("heap_store"), os.environ)
     from isoserver.ray import service  # noqa: PLC0415 - loads Ray, or says that it can't
 
     order = service.Order(
@@ -119,6 +125,25 @@ def _down(_server: Any, given: argparse.Namespace) -> int:
 
     service.down(given.address)
     return 0
+
+
+def _variables(
+    heap_store: str | None, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables that servers are to have.
+
+    Args:
+        heap_store: As a flag has it.
+        environment: That of this command.
+    """
+    found = {
+        name: value for name, value in environment.items() if name.startswith(PREFIX)
+    }
+    if (heap_store or found.get(_STORE, "")).startswith(_S3):
+        found |= {
+            name: environment[name] for name in _S3_VARIABLES if name in environment
+        }
+    return found
 
 
 def _amount(text: str) -> tuple[str, float]:

@@ -72,7 +72,6 @@ CLUSTER_ROUTES: Final = (
                     Answer(403, "The caller is no administrator.", ErrorModel),
                     Answer(404, "There is no such context or server.", ErrorModel),
                     Answer(409, "It has to stay, at least for now.", ErrorModel),
-                    Answer(502, "The other server was lost amid it.", ErrorModel),
                     _UNREADY,
                 ),
                 models.MoveRequest,

@@ -436,13 +436,13 @@ class Cluster:
         async with self._database.connect() as connection:
             return await tables.owner(connection, kind, key)
 
-    async def claim(self, kind: str, key: Key, giver: str = "") -> int:
+    async def claim(self, kind: str, key: Key, given: int = 0) -> int:
         """Own something, from now on or already.
 
         Args:
             kind: What it is.
             key: Its workspace and its id.
-            giver: The server that gives it away to this one, if one does.
+            given: The generation of who gives it away to this server, if one does.
 
         Returns:
             The generation: higher than that of any claim before.
@@ -454,7 +454,7 @@ class Cluster:
         """
         for _ in range(_CLAIMS):
             async with self._database.begin() as connection:
-                made = await tables.claim(connection, kind, key, self.server_id, giver)
+                made = await tables.claim(connection, kind, key, self.server_id, given)
                 if made is not None:
                     return made
                 found = await tables.owner(connection, kind, key)

@@ -113,13 +113,15 @@ _CLAIM: Final = text(
     """
 )
 # PostgreSQL looks at a row anew that another transaction has changed meanwhile, but not
-# at other tables: so these name who has it, instead of looking whether that server is
-# gone. One that is gone stays so, and its id is never used again.
+# at other tables: so these name who has it, or under which generation, instead of
+# looking whether that server is gone. One that is gone stays so, and neither its id nor
+# a generation is ever used again.
 _CLAIM_LEFT: Final = text(
     """
     UPDATE cluster_owners
     SET server = :server, generation = nextval('cluster_generations')
-    WHERE kind = :kind AND workspace = :workspace AND id = :id AND server = :gone
+    WHERE kind = :kind AND workspace = :workspace AND id = :id
+    AND generation = :last
     RETURNING generation
     """
 )
@@ -327,9 +329,17 @@ async def servers(connection: AsyncConnection) -> list[ServerRow]:
 
 
 async def claim(
-    connection: AsyncConnection, kind: str, key: Key, server_id: str, giver: str = ""
+    connection: AsyncConnection, kind: str, key: Key, server_id: str, given: int = 0
 ) -> int | None:
-    """Make something a server's that is nobody's, or that of one that gives it away.
+    """Make something a server's that is nobody's, or is given away.
+
+    Args:
+        connection: To the database.
+        kind: What it is.
+        key: Its workspace and its id.
+        server_id: The server.
+        given: The generation of who gives it away, if anybody does. Whoever has taken
+            it again since, as that took too long, keeps it.
 
     Returns:
         The generation; None if it is somebody else's.
@@ -339,9 +349,9 @@ async def claim(
     if made is not None:
         return made
     found = await owner(connection, kind, key)
-    if found is None or (found.url is not None and found.server != giver):
+    if found is None or (found.url is not None and found.generation != given):
         return None
-    left = {**named, "gone": found.server}
+    left = {**named, "last": found.generation}
     taken: int | None = (await connection.execute(_CLAIM_LEFT, left)).scalar()
     return taken
 

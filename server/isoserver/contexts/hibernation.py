@@ -276,7 +276,7 @@ class Hibernation:
         if ttl is not None:
             limit = time.time() - ttl
             old = [one for one in self._registry.records() if one.last_used < limit]
-            with self._registry.leaving(*(record.key for record in old)):
+            with self._registry.clearing(*(record.key for record in old)):
                 await self._forget(old)
 
     async def _forget(self, old: list[ContextRecord]) -> None:
@@ -445,13 +445,32 @@ class Hibernation:
         return heap
 
     async def _make_room(self, workspace: str) -> None:
-        """Hibernate the context that was idle for longest if the limit is reached."""
+        """Hibernate the context that was idle for longest if the limit is reached.
+
+        If that one can't be saved, it is the next one's turn.
+        """
         async with self._choosing:
             while self._registry.crowd(workspace) and self._hibernating:
                 under_way = list(self._hibernating.values())
                 await asyncio.wait(under_way, return_when="FIRST_COMPLETED")
-            crowd = self._registry.crowd(workspace)
-            idle = [one for one in crowd if one.process.can_save and one.is_quiet()]
-            if idle:
-                await self._hibernate(min(idle, key=attrgetter("used")))
+            idle = [one for one in self._registry.crowd(workspace) if self._may_go(one)]
+            for one in sorted(idle, key=attrgetter("used")):
+                await self._hibernate(one)
+                if not self._registry.crowd(workspace):
+                    break
         self._registry.check_room(workspace)
+
+    def can_wake(self, workspace: str) -> bool:
+        """Whether there is room for a context that wakes, or others can make it."""
+        crowd = self._registry.crowd(workspace)
+        return not crowd or any(self._may_go(one) for one in crowd)
+
+    def _may_go(self, context: Context) -> bool:
+        """Whether a context is idle, and wasn't found to be unsavable as it is."""
+        failure = self._failures.get(context)
+        return (
+            context.process.can_save
+            and context.is_quiet()
+            and self._registry.may_hibernate(context.workspace, ())
+            and (failure is None or failure.used != context.used)
+        )

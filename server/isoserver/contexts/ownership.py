@@ -23,7 +23,11 @@ from isoserver.contexts.context import State
 from isoserver.contexts.kernel_ids import is_kernel_id, kernel_id
 from isoserver.contexts.records import ContextRecord
 from isoserver.errors import (
+    ContextFileError,
+    DatabaseError,
     ElsewhereError,
+    HeapError,
+    HeapStoreError,
     MovingError,
     PeerLostError,
     ServerError,
@@ -43,14 +47,15 @@ if TYPE_CHECKING:
     from isoserver.contexts.store import ContextStore
     from isoserver.contexts.transcript_files import TranscriptFiles
     from isoserver.files.service import Files
+    from isoserver.storage.database import Held
 
 __all__ = ["Ownership"]
 
 _LEAVING_AT_ONCE: Final = 4
 _LEAVE_SECONDS: Final = 5.0
+"""For how long a request waits for a context that leaves, to be passed on then."""
 _LEFT_MAX: Final = 1000
 """Contexts that were let go of and are remembered."""
-"""For how long a request waits for a context that leaves, to be passed on then."""
 _QUIET_SECONDS: Final = 1.0
 """For how long a move waits for what a context has begun."""
 _LOOK_SECONDS: Final = 0.005
@@ -62,6 +67,8 @@ _SLEEPERS_A_ROUND: Final = 100
 _PAUSE_SECONDS: Final = 0.2
 """Between two rounds over the contexts that are still here."""
 _SWEPT_AT_ONCE: Final = 100
+_SHARED: Final = (DatabaseError, HeapStoreError, ContextFileError)
+"""What keeps a context from being taken, whoever asks for it."""
 _CAPTURE_SECONDS: Final = 60.0
 """Before its heap is stored, a context's files have been read for long by then."""
 
@@ -74,6 +81,7 @@ class Ownership:
         left: Called with each that is let go of, as long as it is this server's.
         wanted: Whether something waits that will ask for a context, which stays then.
         hand_over: Has another server take a context, and wake it or not.
+        find_room: Returns another server where a context of a workspace can wake.
         emptied: Set once a server that is drained has no live context that can be
             given away, nor one in which something runs.
     """
@@ -105,7 +113,8 @@ class Ownership:
         self.adopted: list[Callable[[Key], Awaitable[None]]] = []
         self.left: list[Callable[[Key], Awaitable[None]]] = []
         self.wanted: list[Callable[[Key], bool]] = []
-        self.hand_over: Callable[[Peer, Key, bool], Awaitable[None]]
+        self.hand_over: Callable[[Peer, Held, bool], Awaitable[None]]
+        self.find_room: Callable[[str], Awaitable[Peer | None]]
         self._cluster = cluster
         self._registry = registry
         self._store = store
@@ -115,7 +124,7 @@ class Ownership:
         self._transcripts = transcripts
         self._log = log
         self._served: frozenset[str] = frozenset()
-        self._adopting: dict[Key, asyncio.Future[None]] = {}
+        self._adopting: dict[Key, asyncio.Future[BaseException | None]] = {}
         self._leaving: dict[Key, asyncio.Future[None]] = {}
         self._left: OrderedDict[Key, None] = OrderedDict()
         self._draining: asyncio.Task[None] | None = None
@@ -167,18 +176,20 @@ class Ownership:
         self._cluster.check()
         self._store.check()
 
-    async def adopt(self, key: Key, giver: str = "") -> None:
+    async def adopt(self, key: Key, given: int = 0, *, wakes: bool = False) -> None:
         """Have a context be here, if there is one and nobody else has it.
 
         Args:
             key: Its workspace and its id, or its UUID as a kernel of Jupyter's.
-            giver: The server that gives it away to this one, if one does.
+            given: The generation of who gives it away to this server, if one does.
+            wakes: Whether it is to be where it can wake.
 
         Raises:
             ElsewhereError: Another server has it.
             MovingError: It is on its way to another one.
             DatabaseError: The database can't be used.
-            HeapError: Its files can't be restored.
+            HeapStoreError: Its files can't be restored now.
+            ContextFileError: Its files can't be restored here.
         """
         key = await self._by_id(key)
         while not await self._is_here(key):
@@ -186,15 +197,24 @@ class Ownership:
             if under_way is None:
                 break
             await asyncio.wait([under_way])
+            failure = under_way.result()
+            if isinstance(failure, _SHARED):
+                raise failure  # each of many would wait as long, one after the other
         else:
+            if wakes:
+                await self._give_if_full(key)
             return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._adopting[key] = done
+        done: asyncio.Future[BaseException | None]
+        done = self._adopting[key] = asyncio.get_running_loop().create_future()
+        failure = None
         try:
-            await self._adopt(key, giver)
+            await self._adopt(key, given, wakes=wakes)
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             del self._adopting[key]
-            done.set_result(None)
+            done.set_result(failure)
 
     async def _is_here(self, key: Key) -> bool:
         leaving = self._leaving.get(key)
@@ -205,7 +225,7 @@ class Ownership:
         if self._registry.has(key):
             return True
         # Else what is being deleted would come back.
-        if not await self._registry.left(key, _LEAVE_SECONDS):
+        if not await self._registry.wait_free(key, _LEAVE_SECONDS):
             raise MovingError
         return self._registry.has(key)
 
@@ -217,10 +237,12 @@ class Ownership:
         here = self._registry.find_kernel(workspace, name)
         if here is not None:
             return here.key
-        for each in await self._store.ids(workspace):
-            if kernel_id((workspace, each)) == name:
-                return workspace, each
-        return key
+        if await self._store.has_row(key):
+            return key  # its own name looks like that
+        ids = await self._store.ids(workspace)
+        # There may be very many of them.
+        found = await asyncio.to_thread(_of_kernel, workspace, ids, name)
+        return key if found is None else (workspace, found)
 
     def check_left(self, key: Key) -> None:
         """Refuse to say that there is no context which was here a moment ago.
@@ -231,11 +253,41 @@ class Ownership:
         if key in self._left:
             raise MovingError
 
-    async def _adopt(self, key: Key, giver: str) -> None:
-        if not giver and not await self._is_unowned(key):
+    async def _give_if_full(self, key: Key) -> None:
+        """Have a context that sleeps here be where it can wake, if that is elsewhere.
+
+        Raises:
+            ElsewhereError: It is there.
+            MovingError: It is nobody's now, or that server hasn't said that it has it.
+        """
+        context = self._registry.find(key)
+        if context is None or context.state is not State.HIBERNATED:
+            return
+        peer = await self._other_with_room(key[0])
+        if peer is None:
+            return
+        try:
+            moved = await self.leave(key, peer)
+        except ServerError as error:
+            kind = type(error).__name__
+            self._log.warning("a context can't leave", id=key[1], error=kind)
+            if self._registry.has(key):
+                return
+            raise MovingError from None
+        if moved:
+            raise ElsewhereError(peer.id, peer.url)
+
+    async def _other_with_room(self, workspace: str) -> Peer | None:
+        """Return a server where a context can wake, unless it can here."""
+        if self._hibernation.can_wake(workspace):
+            return None
+        return await self.find_room(workspace)
+
+    async def _adopt(self, key: Key, given: int, *, wakes: bool) -> None:
+        if not given and not await self._is_unowned(key, wakes=wakes):
             self._left.pop(key, None)
             return
-        self._store.own(key, await self._cluster.claim(CONTEXT, key, giver))
+        self._store.own(key, await self._cluster.claim(CONTEXT, key, given))
         try:
             # Again: whoever had it may have written it since.
             row = await self._store.find(key)
@@ -247,11 +299,11 @@ class Ownership:
             raise
         await self._let_go(key)  # it was deleted meanwhile
         self._left.pop(key, None)
-        if giver:
+        if given:
             reason = "the other server doesn't serve its language"
             raise UnmovableError(reason)
 
-    async def _is_unowned(self, key: Key) -> bool:
+    async def _is_unowned(self, key: Key, *, wakes: bool) -> bool:
         """Whether there is a context to serve that nobody owns.
 
         Raises:
@@ -265,8 +317,10 @@ class Ownership:
             return False
         if self._cluster.draining:
             peer = await self._cluster.place()
-            if peer is not None:
-                raise ElsewhereError(peer.id, peer.url)
+        elif wakes:
+            peer = await self._other_with_room(key[0])
+        if peer is not None:
+            raise ElsewhereError(peer.id, peer.url)
         return True
 
     async def _load(self, record: ContextRecord, row: ContextRecord) -> None:
@@ -276,16 +330,23 @@ class Ownership:
         if self._files.has_folder(key):
             await asyncio.to_thread(self._files.delete, key)
         await asyncio.to_thread(self._transcripts.delete, key, record.created_at)
-        loading = await asyncio.gather(
+        unreadable, *failures = await asyncio.gather(
             self._restore_files(record),
             *(call(key) for call in self.adopted),
             return_exceptions=True,
         )
-        for error in loading:  # once none goes on
+        lost = isinstance(unreadable, HeapError) and not isinstance(
+            unreadable, HeapStoreError
+        )
+        for error in (*failures, None if lost else unreadable):  # once none goes on
             if error is not None:
                 raise error
         if record is not row:
             await self._store.write(record)
+        if lost:
+            # Its row stays as it is: another server may be able to read it.
+            reason = f"it can't be woken: {unreadable}"
+            record = record._replace(state=State.DEAD.value, reason=reason)
         self._registry.load(record)
         self._left.pop(key, None)
 
@@ -299,12 +360,12 @@ class Ownership:
             finally:
                 heap.close()
 
-    async def take(self, key: Key, giver: str, *, wake: bool) -> None:
+    async def take(self, key: Key, given: int, *, wake: bool) -> None:
         """Take a context that another server gives away.
 
         Args:
             key: The context's.
-            giver: The server.
+            given: The generation of that server.
             wake: Whether it is to be live here at once, as it was there.
 
         Raises:
@@ -314,7 +375,7 @@ class Ownership:
         if self._cluster.draining:
             reason = "the server is being drained"
             raise UnmovableError(reason)
-        await self.adopt(key, giver)
+        await self.adopt(key, given)
         context = self._registry.find(key)
         if context is not None and wake and not self._registry.crowd(key[0]):
             context.rouse()
@@ -346,7 +407,7 @@ class Ownership:
         try:
             if peer is not None:
                 async with timeout(_HAND_OVER_SECONDS):
-                    await self.hand_over(peer, key, wake)
+                    await self.hand_over(peer, held[0], wake)
                 return
         except (asyncio.TimeoutError, TimeoutError):
             await self._cluster.release(CONTEXT, *held)  # unless they have it by now
@@ -535,8 +596,13 @@ class Ownership:
     async def sweep(self, ttl_seconds: float) -> None:
         """Take contexts that nobody owns nor uses, for the next sweep to delete."""
         limit = time.time() - ttl_seconds
-        for key in await self._store.unused(limit, _SWEPT_AT_ONCE):
+        for key in await self._store.unused(limit, self._served, _SWEPT_AT_ONCE):
             try:
                 await self.adopt(key)
             except ServerError:  # noqa: PERF203 - another server's, or not now
                 continue
+
+
+def _of_kernel(workspace: str, ids: list[str], wanted: str) -> str | None:
+    """Return which of a workspace's contexts has a UUID; in any thread."""
+    return next((each for each in ids if kernel_id((workspace, each)) == wanted), None)

@@ -41,7 +41,7 @@ class Registry:
                  same one as long as anybody holds that.
 
     Nothing in here waits, so that no context is ever of two sorts, or of none; but for
-    `left`, of names that can't be had yet.
+    `wait_free`, of names that can't be had yet.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Registry:
         self._records: dict[Key, ContextRecord] = {}
         self._recalled: WeakValueDictionary[Key, Context] = WeakValueDictionary()
         self._gone: OrderedDict[Key, str] = OrderedDict()
-        self._leaving: dict[Key, list[asyncio.Future[None]]] = {}
+        self._clearing: dict[Key, list[asyncio.Future[None]]] = {}
 
     # -- looking -----------------------------------------------------------------------
 
@@ -128,9 +128,9 @@ class Registry:
         """Whether a context that is being made has not been deleted."""
         return self.is_live(context) or self._ephemeral.get(context.key) is context
 
-    def is_leaving(self, key: Key) -> bool:
+    def is_clearing(self, key: Key) -> bool:
         """Whether what a context leaves that was deleted isn't gone yet."""
-        return key in self._leaving
+        return key in self._clearing
 
     def is_live(self, context: Context) -> bool:
         """Whether a context is live, and has not been deleted."""
@@ -150,7 +150,7 @@ class Registry:
             ContextLimitError: The limit of live contexts is reached.
         """
         key = context.key
-        if key in self._live or key in self._records or key in self._leaving:
+        if key in self._live or key in self._records or key in self._clearing:
             raise ContextExistsError(context.id)
         self.check_room(context.workspace)
         self._live[context.key] = context
@@ -209,30 +209,30 @@ class Registry:
         self._recalled[context.key] = context
 
     @contextmanager
-    def leaving(self, *keys: Key) -> Iterator[None]:
+    def clearing(self, *keys: Key) -> Iterator[None]:
         """Keep names from new contexts until what the old ones leave is gone.
 
         Rows, files and owners go by the name: they would be those of the new one.
         """
-        left = asyncio.get_running_loop().create_future()
+        cleared = asyncio.get_running_loop().create_future()
         for key in keys:
-            self._leaving.setdefault(key, []).append(left)
+            self._clearing.setdefault(key, []).append(cleared)
         try:
             yield
         finally:
-            left.set_result(None)
+            cleared.set_result(None)
             for key in keys:
-                self._leaving[key].remove(left)
-                if not self._leaving[key]:
-                    del self._leaving[key]
+                self._clearing[key].remove(cleared)
+                if not self._clearing[key]:
+                    del self._clearing[key]
 
-    async def left(self, key: Key, seconds: float) -> bool:
-        """Wait until a name isn't kept; False if that takes longer."""
+    async def wait_free(self, key: Key, seconds: float) -> bool:
+        """Wait until a name is free again; False if that takes longer."""
         end = time.monotonic() + seconds
-        while leaving := self._leaving.get(key):
+        while clearing := self._clearing.get(key):
             if time.monotonic() >= end:
                 return False
-            await asyncio.wait(leaving, timeout=end - time.monotonic())
+            await asyncio.wait(clearing, timeout=end - time.monotonic())
         return True
 
     def pop(self, key: Key) -> tuple[Context | None, ContextRecord | None]:

@@ -59,7 +59,7 @@ _SWEEPS: Final = 4
 _SWEEP_SECONDS_MAX: Final = 30.0
 _UNANSWERED: Final = "its server doesn't answer"
 """Why another server's context is shown as its row has it."""
-_LEFT_SECONDS: Final = 5.0
+_FREE_SECONDS: Final = 5.0
 """For how long a session waits until what was deleted under its name is gone."""
 _MEMORY_PART: Final = 0.75
 """Of the machine's memory, for all contexts together."""
@@ -365,8 +365,20 @@ class Contexts:
         else:
             raise ContextMissingError(context.id)
 
-    async def adopt(self, workspace: str, context_id: str) -> None:
+    def can_wake(self, workspace: str) -> bool:
+        """Whether a context of a workspace that sleeps here could wake."""
+        return self._hibernation.can_wake(workspace)
+
+    async def adopt(
+        self, workspace: str, context_id: str, *, wakes: bool = False
+    ) -> None:
         """Have `get` find a context that no other server has, if there is one.
+
+        Args:
+            workspace: Who owns it.
+            context_id: Its id, or its UUID as a kernel of Jupyter's.
+            wakes: Whether something will be asked of it that wakes it: if there is no
+                room for that here, another server gets it that has.
 
         Raises:
             ElsewhereError: Another server has it.
@@ -374,7 +386,7 @@ class Contexts:
             DatabaseError: The database can't be used.
         """
         if self.ownership is not None:
-            await self.ownership.adopt((workspace, context_id))
+            await self.ownership.adopt((workspace, context_id), wakes=wakes)
 
     def has(self, workspace: str, context_id: str) -> bool:
         """Whether this server has a context, live or not."""
@@ -513,7 +525,7 @@ class Contexts:
         self._registry.discard(context)
         # It may have been deleted, and another one have its name.
         others = self._registry.has(key)
-        with self._registry.leaving(*() if others else (key,)):
+        with self._registry.clearing(*() if others else (key,)):
             if close:
                 await context.close()
             if others:
@@ -579,7 +591,7 @@ class Contexts:
         if self.ownership is not None:
             await self.ownership.adopt((workspace, name))
         else:
-            await self._registry.left((workspace, name), _LEFT_SECONDS)
+            await self._registry.wait_free((workspace, name), _FREE_SECONDS)
         with suppress(ContextMissingError):
             context = self.get(workspace, name)
             if heap is not None:
@@ -653,10 +665,10 @@ class Contexts:
     async def delete(self, workspace: str, context_id: str) -> None:
         """Delete a context; nothing happens when there is none."""
         key = workspace, context_id
-        if self._registry.is_leaving(key) and not self._registry.has(key):
-            await self._registry.left(key, _LEFT_SECONDS)
+        if self._registry.is_clearing(key) and not self._registry.has(key):
+            await self._registry.wait_free(key, _FREE_SECONDS)
             return
-        with self._registry.leaving(key):
+        with self._registry.clearing(key):
             await self._delete(key)
 
     async def _delete(self, key: Key) -> None:

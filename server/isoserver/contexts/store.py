@@ -188,16 +188,24 @@ class ContextStore:
         self._written.add(key)
         return ContextRecord(*row)
 
+    async def has_row(self, key: Key) -> bool:
+        """Whether a context has a row, whosever it is."""
+        async with self._database.connect() as connection:
+            query = select(CONTEXTS.c.id).where(_in([key]))
+            return (await connection.execute(query)).first() is not None
+
     async def ids(self, workspace: str) -> list[str]:
         """Return the ids of all contexts of a workspace that have a row."""
         query = select(CONTEXTS.c.id).where(CONTEXTS.c.workspace == workspace)
         async with self._database.connect() as connection:
             return list((await connection.execute(query)).scalars())
 
-    async def unused(self, until: float, count_max: int) -> list[Key]:
+    async def unused(
+        self, until: float, languages: Iterable[str], count_max: int
+    ) -> list[Key]:
         """Return contexts of no server's that were used last before a moment."""
         query = select(CONTEXTS.c.workspace, CONTEXTS.c.id).where(
-            CONTEXTS.c.last_used < until, _UNOWNED
+            CONTEXTS.c.last_used < until, CONTEXTS.c.language.in_(languages), _UNOWNED
         )
         query = query.order_by(CONTEXTS.c.last_used).limit(count_max)
         async with self._database.connect() as connection:
@@ -399,6 +407,8 @@ class ContextStore:
             self._pending.pop(key, None)
             self._forget(key)
         async with self._writing:
+            for key in keys:  # what was being written, and could not be, waits again
+                self._pending.pop(key, None)
             for chunk in _chunks([key for key in keys if key in self._written]):
                 await self._delete(chunk, held)
                 self._written.difference_update(chunk)

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from isoserver.http.models import (
     AnswerModel,
+    FieldError,
     NextOffset,
     Offset,
     QueryModel,
@@ -25,6 +26,7 @@ __all__ = [
     "FileChange",
     "FileListQuery",
     "FileModel",
+    "FileProblemModel",
     "FilesModel",
     "etag",
     "file_answer",
@@ -69,6 +71,15 @@ class FileModel(AnswerModel):
     size: int = Field(description="Its bytes; 0 for folders.")
     modified_at: str = Field(description="When it was changed last.")
     etag: str = Field(description="Changes whenever the file does.")
+
+
+class FileProblemModel(AnswerModel):
+    """A request that isn't what the API takes, or for a path that can't be one."""
+
+    message: str
+    errors: list[FieldError] = Field(
+        default=[], description="Fields that are wrong; left out for a path."
+    )
 
 
 class UsageModel(AnswerModel):

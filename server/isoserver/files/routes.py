@@ -12,7 +12,9 @@ from isoserver.http.routes import Answer, Operation, Query, Route, queries_of
 __all__ = ["FILE_ROUTES"]
 
 _INVALID: Final = Answer(
-    400, "The request is invalid, or the path leads out of the folder.", ErrorModel
+    400,
+    "The request is invalid, or the path leads out of the folder.",
+    models.FileProblemModel,
 )
 _MISSING: Final = Answer(404, "There is no such context or file.", ErrorModel)
 _CONFLICT: Final = Answer(

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from isokernel._version import __version__
 from isoserver.contexts import models
 from isoserver.http import models as http_models
+from isoserver.http.handlers import API
 from isoserver.http.routes import GROUPS, Answer
 from isoserver.runs import models as runs_models
 
@@ -160,12 +161,17 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
             "required": True,
             "content": {"application/octet-stream": {"schema": schema}},
         }
-    answers = list(operation.answers)
+    errors = list(_ERRORS)
     if not route.handler.public:
         made["security"] = [{}, {"bearer": []}, {"key": []}]
-        answers += _DENIED
-    answers.append(_denied(403, "It isn't allowed: the Host, the Origin, or to you."))
-    answers.append(_denied(431, "The headers are too large."))
+        errors += _DENIED
+    if _is_passed_on(route, operation):
+        errors.append(_LOST)
+    error_model = _error_model(route)
+    answers = [
+        *operation.answers,
+        *(error._replace(model=error_model) for error in errors),
+    ]
     # What an operation says of its own statuses is said first, and holds.
     known = {answer.status: answer for answer in reversed(answers)}
     made["responses"] = {
@@ -175,15 +181,40 @@ def _operation(route: Route, operation: Operation) -> dict[str, Any]:
     return made
 
 
-def _denied(status: int, description: str) -> Answer:
-    return Answer(status, description, http_models.ErrorModel)
+def _error_model(route: Route) -> type[BaseModel]:
+    """Return the form of errors, which is another one under /api."""
+    return (
+        http_models.ApiError if route.path.startswith(API) else http_models.ErrorModel
+    )
 
 
+def _is_passed_on(route: Route, operation: Operation) -> bool:
+    """Whether another server may answer, as it has what is asked for, or room."""
+    if operation.method == "POST" and route.path in _BEGINNINGS:
+        return True
+    return _OF_ONE_SERVER.search(route.path) is not None
+
+
+_BEGINNINGS: Final = {"/execute", "/execute/async", "/contexts", "/api/exec", "/tasks"}
+_OF_ONE_SERVER: Final = re.compile(r"/(contexts|tasks|api/executions)/\{")
+_LOST: Final = Answer(
+    502,
+    "Another server of the cluster was lost before it had answered: it may be done or "
+    "not.",
+)
+_ERRORS: Final = (
+    Answer(403, "It isn't allowed: the Host, the Origin, or to you."),
+    Answer(431, "The headers are too large."),
+)
 _DENIED: Final = (
-    _denied(400, "The workspace isn't clear, or a key is in the URL."),
-    _denied(401, "An API key or token is needed."),
-    _denied(429, "Too much was asked; Retry-After says when to come back."),
-    _denied(503, "The server can't serve it now."),
+    Answer(400, "The workspace isn't clear, or a key is in the URL."),
+    Answer(401, "An API key or token is needed."),
+    Answer(429, "Too much was asked; Retry-After says when to come back."),
+    Answer(
+        503,
+        "The server can't serve it now; X-Error-Code says why, and Retry-After, when "
+        "to come back.",
+    ),
 )
 
 

@@ -20,8 +20,10 @@ from isoserver.contexts.service import HOME
 from isoserver.errors import (
     ContextMissingError,
     DatabaseError,
+    ElsewhereError,
     ForeignContextError,
     InvalidRequestError,
+    MovingError,
     RateLimitError,
     RouteMissingError,
     ServerError,
@@ -377,16 +379,25 @@ class SessionHandler(SessionsHandler):
     """One session."""
 
     def row(self, session_id: str) -> Session:
-        """Find it among those of the workspace.
+        """Find it among those of the workspace that are here.
 
         Raises:
             SessionMissingError: There is none of that id.
         """
         contexts = self.parts.contexts.in_workspace(self.principal.workspace)
-        for row in self.parts.sessions.list([one.key for one in contexts]):
-            if row.id == session_id:
-                return row
-        raise SessionMissingError(session_id)
+        rows = self.parts.sessions.list([one.key for one in contexts])
+        return _of_id(session_id, rows)
+
+    async def row_anywhere(self, session_id: str) -> Session:
+        """Find it also if its context is another server's.
+
+        Raises:
+            SessionMissingError: There is none of that id.
+        """
+        workspace, sessions = self.principal.workspace, self.parts.sessions
+        contexts = await self.parts.contexts.everywhere(workspace)
+        keys = [one.key for one in contexts]
+        return _of_id(session_id, await sessions.everywhere(workspace, keys))
 
     async def get(self, session_id: str) -> None:  # type: ignore[override]
         """Answer its model."""
@@ -395,13 +406,14 @@ class SessionHandler(SessionsHandler):
 
     async def patch(self, session_id: str) -> None:
         """Change its document, or have it use another context."""
-        row = self.row(session_id)
         asked = self.parse_json(PatchSession)
-        context = self.find_context(row.key[1])
         if asked.kernel is not None and (asked.kernel.id or asked.kernel.name):
-            before, context = context, await self.context_of(asked.kernel)
-            if context is not before:
-                await self.end(before)
+            row = await self.row_anywhere(session_id)
+            context = await self.context_of(asked.kernel)
+        else:
+            row = self.row(session_id)
+            context = self.find_context(row.key[1])
+        before = row.key
         row = Session(
             row.path if asked.path is None else asked.path,
             row.name if asked.name is None else asked.name,
@@ -409,8 +421,18 @@ class SessionHandler(SessionsHandler):
             context.key,
             row.id,
         )
-        await self.parts.sessions.put(row)
+        has_left = before != context.key
+        await self.parts.sessions.put(row, before[1] if has_left else "")
+        if has_left:
+            await self._end_here(before)
         self.answer(session_answer(row, self.kernel(context)))
+
+    async def _end_here(self, key: Key) -> None:
+        """End a context that its session has left, unless another server has it."""
+        # That has been told. What nobody has is ours.
+        with suppress(ElsewhereError, MovingError, ContextMissingError):
+            await self.parts.contexts.adopt(*key)
+            await self.end(self.find_context(key[1]))
 
     async def delete(self, session_id: str) -> None:
         """Drop it, and end its context if a front has made that."""
@@ -424,6 +446,21 @@ class SessionHandler(SessionsHandler):
         await self.parts.sessions.drop_now(row.id)
         await self.end(self.find_context(row.key[1]))
         self.end_with(HTTPStatus.NO_CONTENT)
+
+
+def _of_id(session_id: str, rows: Iterable[Session]) -> Session:
+    """Return the session of an id.
+
+    A session that fronts know by its context's id may use another one by now: that row
+    holds, not the one which the first context has by itself again.
+
+    Raises:
+        SessionMissingError: There is none.
+    """
+    found = [row for row in rows if row.id == session_id]
+    if not found:
+        raise SessionMissingError(session_id)
+    return max(found, key=lambda row: row != Session.of_context(row.key))
 
 
 class ChannelsHandler(WebSocketHandler, _JupyterHandler):

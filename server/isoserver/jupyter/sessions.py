@@ -96,7 +96,8 @@ class Sessions:
     """All rows that fronts have made. Used from the event loop.
 
     Attributes:
-        elsewhere: Has other servers drop the rows of a document, but for one.
+        elsewhere: Tells other servers that a document has a session here, and which
+            context that has left.
     """
 
     def __init__(
@@ -109,7 +110,8 @@ class Sessions:
             log: Told when it can't be written.
             shared: Whether other servers have rows there, too, of their contexts.
         """
-        self.elsewhere: Callable[[str, str, str], Awaitable[None]] | None = None
+        self.elsewhere: Callable[[str, str, str, str], Awaitable[None]] | None
+        self.elsewhere = None
         self._shared = shared
         self._database = database
         self._writer = Writer(database, log, "sessions of fronts")
@@ -267,11 +269,22 @@ class Sessions:
         held = self._database.held(row.key)
         return self._writer.upsert(self._put, row.id, values, held)
 
-    async def put(self, row: Session) -> None:
-        """Add a row, or change it, also if the same document had one elsewhere."""
+    async def put(self, row: Session, left: str = "") -> None:
+        """Add a row, or change it, also if the same document had one elsewhere.
+
+        Args:
+            row: The row.
+            left: The id of the context that it is of no more, which another server ends
+                that has it, if a front has made it.
+        """
         await self.add(row)
         if self.elsewhere is not None:
-            await self.elsewhere(row.key[0], row.path, row.id)
+            await self.elsewhere(row.key[0], row.path, row.id, left)
+
+    def drop_passed(self, workspace: str, path: str, session_id: str) -> None:
+        """Drop the rows of a document that has a session on another server by now."""
+        self._forget(session_id)  # whose row is that server's
+        self.drop_path(workspace, path, session_id)
 
     def drop_path(self, workspace: str, path: str, kept_id: str) -> None:
         """Drop the rows of a document, but for one."""

@@ -136,7 +136,8 @@ class McpCall(NamedTuple):
             return
         thing, has_room = kind.value, self.parts.runs.has_room(kind, self.workspace)
         if session is not None:
-            await contexts.adopt(self.workspace, session)
+            wakes = not is_passed_on(self.context.request)
+            await contexts.adopt(self.workspace, session, wakes=wakes)
             thing = CONTEXT
             has_room = contexts.has(self.workspace, session)
             has_room = has_room or contexts.has_room(self.workspace)
@@ -144,7 +145,7 @@ class McpCall(NamedTuple):
             return
         owner = await passing.server_with_room(thing, self.peer.principal)
         if owner is not None:
-            raise ElsewhereError(*owner)
+            raise ElsewhereError(owner.id, owner.url)
 
 
 class Reply(NamedTuple):

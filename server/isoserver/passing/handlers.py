@@ -45,6 +45,7 @@ from isoserver.passing.service import (
     NO_BODY,
     OWNER,
     PEER_ROOM,
+    WAKING,
     Owner,
     PeerRequest,
     Room,
@@ -63,18 +64,20 @@ if TYPE_CHECKING:
     from isoserver.cluster.service import Cluster, Peer
     from isoserver.contexts.context import Key
     from isoserver.passing.service import Exchange, Passing
+    from isoserver.storage.database import Held
 
 __all__ = [
     "PEER_ROUTES",
     "PassingHandler",
     "contexts_elsewhere",
-    "drop_sessions_elsewhere",
     "fronts_elsewhere",
     "hand_over",
     "loads_elsewhere",
     "move_elsewhere",
+    "pass_session",
     "passing_routes",
     "runs_elsewhere",
+    "server_to_wake_on",
 ]
 
 Said = TypeVar("Said")
@@ -176,7 +179,9 @@ class PassingHandler(Handler):
             return
         if MARK in self.request.headers:
             # Else whoever makes it looks, who can't say no to the server amid MCP.
-            if target.kind and (not target.made or self.route in _OF_MCP):
+            looks = not target.made or self.route in _OF_MCP
+            here = self.parts.contexts.has(self.principal.workspace, target.id)
+            if target.kind and (looks or here):
                 await self._look_for(target)
             makes = target.made or not target.kind
             if makes and not await self._may_be_made(target):
@@ -226,12 +231,22 @@ class PassingHandler(Handler):
     def _comes_in_parts(self) -> bool:
         return self.streams_body and self.request.method == "PUT"
 
+    @property
+    def _wakes(self) -> bool:
+        """Whether a context is to be where it can wake, as it will do that.
+
+        Servers ask others what is MCP's without looking anew for who has it.
+        """
+        if self.route in _OF_MCP and MARK in self.request.headers:
+            return False
+        return self.request.method == "POST"
+
     async def _look_for(self, target: Target) -> None:
         workspace = self.principal.workspace
         if target.kind in _OF_CONTEXTS:
             name = await self._context_of(target)
             if name is not None:
-                await self.parts.contexts.adopt(workspace, name)
+                await self.parts.contexts.adopt(workspace, name, wakes=self._wakes)
             return
         if target.kind == RUN:
             if not self.parts.runs.has(target.id):
@@ -486,14 +501,14 @@ class PeerContextsHandler(_PeerHandler):
 
     async def post(self) -> None:
         """Take a context that another server gives away."""
-        giver, name, wake = msgspec.json.decode(
-            self.request.body, type=tuple[str, str, bool]
+        given, name, wake = msgspec.json.decode(
+            self.request.body, type=tuple[int, str, bool]
         )
         ownership = self.parts.contexts.ownership
         assert ownership is not None  # noqa: S101 - where servers pass on
         refused = ""
         try:
-            await ownership.take((self.principal.workspace, name), giver, wake=wake)
+            await ownership.take((self.principal.workspace, name), given, wake=wake)
         except (ElsewhereError, UnmovableError) as error:
             refused = str(error)
         self.answer({"refused": refused})
@@ -518,7 +533,8 @@ class PeerRoomHandler(_PeerHandler):
         assert parts.cluster is not None  # noqa: S101 - where servers pass on
         things = [kind for kind in Kind if parts.runs.has_room(kind, workspace)]
         contexts = [CONTEXT] if parts.contexts.has_room(workspace) else []
-        self.answer(Room(parts.cluster.server_id, [*things, *contexts]))
+        waking = [WAKING] if parts.contexts.can_wake(workspace) else []
+        self.answer(Room(parts.cluster.server_id, [*things, *contexts, *waking]))
 
 
 class PeerMovesHandler(_PeerHandler):
@@ -553,18 +569,32 @@ class PeerSessionsHandler(_PeerHandler):
     """The sessions of fronts with contexts that are here."""
 
     async def post(self) -> None:
-        """Drop those of a document that has one elsewhere by now."""
-        path, kept_id = msgspec.json.decode(self.request.body, type=tuple[str, str])
-        self.parts.sessions.drop_path(self.principal.workspace, path, kept_id)
-        await self.parts.sessions.written()  # for servers that look there
+        """Drop what another server has by now, and end what that has left behind."""
+        path, session_id, left = msgspec.json.decode(
+            self.request.body, type=tuple[str, str, str]
+        )
+        workspace, sessions = self.principal.workspace, self.parts.sessions
+        sessions.drop_passed(workspace, path, session_id)
+        await sessions.written()  # for servers that look there
+        if left and sessions.made((workspace, left)):
+            await self.parts.contexts.delete(workspace, left)
         self.answer({})
 
 
-async def drop_sessions_elsewhere(
-    passing: Passing, workspace: str, path: str, kept_id: str
+async def pass_session(
+    passing: Passing, workspace: str, path: str, session_id: str, left: str
 ) -> None:
-    """Have other servers drop the sessions of a document, but for one."""
-    body = msgspec.json.encode((path, kept_id))
+    """Tell other servers whose document has a session here.
+
+    Args:
+        passing: Asks them.
+        workspace: Whose it is.
+        path: The document, of which they drop all others.
+        session_id: The session, which isn't theirs any more.
+        left: The context that it has used, and that ends if a front has made it; or
+            empty.
+    """
+    body = msgspec.json.encode((path, session_id, left))
     await passing.ask_all(PEER_SESSIONS, Principal(workspace, admin=False), body)
 
 
@@ -590,13 +620,13 @@ async def runs_elsewhere(passing: Passing, workspace: str) -> list[RunRecord]:
     return [one for data in answers for one in _RUNS.decode(data)]
 
 
-async def hand_over(passing: Passing, peer: Peer, key: Key, wake: bool) -> None:  # noqa: FBT001 - of one form with others
+async def hand_over(passing: Passing, peer: Peer, held: Held, wake: bool) -> None:  # noqa: FBT001 - of one form with others
     """Have another server take a context that this one has put down.
 
     Args:
         passing: Asks it.
         peer: The other server.
-        key: The context's.
+        held: The context, as this server has it.
         wake: Whether it is to be live there.
 
     Raises:
@@ -604,8 +634,8 @@ async def hand_over(passing: Passing, peer: Peer, key: Key, wake: bool) -> None:
         PeerLostError: It doesn't say that it has it.
         UnmovableError: It doesn't take it.
     """
-    workspace, name = key
-    body = msgspec.json.encode((passing.cluster.server_id, name, wake))
+    workspace, name, generation = held
+    body = msgspec.json.encode((generation, name, wake))
     principal = Principal(workspace, admin=False)
     owner = Owner(peer.id, peer.url)
     request = PeerRequest(owner, "POST", PEER_CONTEXTS, principal, body)
@@ -615,6 +645,11 @@ async def hand_over(passing: Passing, peer: Peer, key: Key, wake: bool) -> None:
         raise PeerLostError
     if refused:
         raise UnmovableError(refused)
+
+
+async def server_to_wake_on(passing: Passing, workspace: str) -> Peer | None:
+    """Return the emptiest other server where a context of a workspace can wake."""
+    return await passing.server_with_room(WAKING, Principal(workspace, admin=False))
 
 
 async def loads_elsewhere(passing: Passing) -> list[Load]:
@@ -679,6 +714,7 @@ def _weight(text: str, peer: Peer | None, own: str) -> bytes:
 
 class _Kernel(msgspec.Struct):
     id: str | None = None
+    name: str | None = None
 
 
 class _Document(msgspec.Struct):
@@ -777,8 +813,20 @@ def _of_sessions(handler: Handler) -> Target | None:
     return Target(DOCUMENT, path, made=True) if path else _ANYWHERE
 
 
+def _of_session(handler: Handler) -> Target:
+    kernel = _body(handler).kernel if handler.request.method == "PATCH" else None
+    if kernel is not None and (kernel.id or kernel.name):
+        # Where the context is that it is to use, as its row goes with that.
+        return _context(kernel.id)
+    return Target(FRONT, handler.path_kwargs["session_id"])
+
+
 def _of_contexts(handler: Handler) -> Target | None:
     return _ANYWHERE if handler.request.method == "POST" else None
+
+
+def _of_heap_action(handler: Handler) -> Target | None:
+    return _ANYWHERE if handler.path_kwargs["action"] == "begin" else None
 
 
 def _of_mcp(handler: Handler) -> Target | None:
@@ -807,10 +855,12 @@ _BY_PATH: Final[dict[str, Callable[[Handler], Target | None]]] = {
     "/execute/async": _of_execute,
     "/contexts": _of_contexts,
     "/ui/contexts": _of_contexts,
+    "/ui/heaps/{key}/{action}": _of_heap_action,
     "/api/exec": _of_exec,
     "/tasks": _of_tasks,
     "/jupyter/api/kernels": _of_kernels,
     "/jupyter/api/sessions": _of_sessions,
+    "/jupyter/api/sessions/{session_id}": _of_session,
     "/mcp": _of_mcp,
     "/sse": _of_mcp,
     "/messages/{server_id}/": _of_messages,
@@ -819,7 +869,6 @@ _BY_ARGUMENT: Final = {
     "context_id": CONTEXT,
     "task_id": RUN,
     "run_id": RUN,
-    "session_id": FRONT,
 }
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tornado.httputil import HTTPServerRequest, ResponseStartLine
     from tornado.iostream import IOStream
 
-    from isoserver.cluster.service import Cluster
+    from isoserver.cluster.service import Cluster, Peer
     from isoserver.passing.upstreams import Upstream
     from isoserver.principal import Principal
     from isoserver.settings.server import ServerSettings
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 __all__ = ["NO_BODY", "OWNER", "Exchange", "Owner", "Passing", "PeerRequest"]
 
 PEER_ROOM: Final = "/cluster/room"
+WAKING: Final = "waking"
+"""What else there may be room for: a context that sleeps, as others make room."""
 OWNER: Final = "X-Isokernel-Owner"
 """The header of answers that says which server owns what was asked about."""
 _MISDIRECTED: Final = 421
@@ -139,7 +141,7 @@ class Room(NamedTuple):
 
     Attributes:
         id: The server's id.
-        things: Of what: kinds of runs, and contexts.
+        things: Of what: kinds of runs, contexts, and those that wake.
     """
 
     id: str
@@ -271,11 +273,11 @@ class Passing:
         )
         return [each for each in await asyncio.gather(*asked) if each is not None]
 
-    async def server_with_room(self, thing: str, principal: Principal) -> Owner | None:
+    async def server_with_room(self, thing: str, principal: Principal) -> Peer | None:
         """Return the emptiest of the other servers that have room for something.
 
         Args:
-            thing: What it is: a kind of run, or a context.
+            thing: What it is: a kind of run, a context, or a sleeping one that wakes.
             principal: Whose it would be.
         """
         answers = await self.ask_all(PEER_ROOM, principal)
@@ -283,7 +285,7 @@ class Passing:
         roomy = {room.id for room in rooms if thing in room.things}
         for peer in sorted(self.cluster.peers(), key=self.cluster.fullness):
             if peer.id in roomy and not peer.draining:
-                return Owner(peer.id, peer.url)
+                return peer
         return None
 
     async def _ask_soon(self, request: PeerRequest) -> bytes | None:

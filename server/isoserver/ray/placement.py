@@ -2,10 +2,13 @@
 
 There is one in a Ray cluster. Ray restarts it, and the servers, wherever they can be;
 it makes servers on nodes that are added, and forgets those of nodes that are gone.
+What is wanted is kept by Ray, and servers are found by their names, so it knows as much
+when it was restarted.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,6 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import ray
 from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
+from ray.experimental.internal_kv import (
+    _internal_kv_del,
+    _internal_kv_get,
+    _internal_kv_put,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from isokernel.client.ray_servers import NAMESPACE
@@ -26,7 +34,13 @@ __all__ = ["Order", "Placement", "ServerInfo"]
 _LOOK_SECONDS: Final = 1.0
 """Between two looks at which nodes there are."""
 _ANSWER_SECONDS: Final = 5.0
+_LOOKED_SECONDS: Final = 8.0
+"""How long the first look is waited for; the client waits for ten."""
 _STOP_SECONDS: Final = 180.0
+_SERVER: Final = "server-"
+"""What the names of servers' actors begin with; the id of the node follows."""
+_ORDER: Final = b"isokernel-order"
+"""The key by which Ray keeps what is wanted, where it keeps what actors there are."""
 
 
 class Order(NamedTuple):
@@ -56,58 +70,57 @@ class ServerInfo(NamedTuple):
 class Placement:
     """Makes servers, in a thread of its own."""
 
-    def __init__(self, order: Order) -> None:
-        """Begin.
-
-        Args:
-            order: What is wanted.
-        """
-        self._order = order
+    def __init__(self) -> None:
+        """Go on with what was wanted before Ray restarted this actor, if it did."""
+        self._order = _kept()
         self._actors: dict[str, Any] = {}
         self._servers: list[ServerInfo] = []
+        self._looked = threading.Event()
         self._ended = threading.Event()
-        self._hint(order)
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
 
     def servers(self) -> list[ServerInfo]:
         """Return the servers that answered when they were last asked."""
+        self._looked.wait(_LOOKED_SECONDS)
         return self._servers
 
     def urls(self) -> list[str]:
         """Return their URLs; the client calls this."""
-        return [server.url for server in self._servers]
+        return [server.url for server in self.servers()]
 
     def wanted(self) -> int:
         """Return how many there are to be, of the nodes that there are."""
         return len(self._nodes())
 
     def change(self, order: Order) -> None:
-        """Want something else; servers that run keep their settings."""
+        """Want something, or something else; servers that run keep their settings."""
+        _internal_kv_put(_ORDER, json.dumps(order).encode(), overwrite=True)
         self._order = order
-        self._hint(order)
+        # Tells the autoscaler for how many there should be room.
+        request_resources(bundles=[dict(order.resources)] * (order.servers or 0))
 
     def close(self) -> None:
         """Stop all servers, and make no more."""
         self._ended.set()
         self._keeper.join()
+        _internal_kv_del(_ORDER)
         request_resources(bundles=[])
-        _stop(list(self._actors.values()))
-        self._actors, self._servers = {}, []
-
-    def _hint(self, order: Order) -> None:
-        """Tell the autoscaler how many nodes there should be room on."""
-        request_resources(bundles=[dict(order.resources)] * (order.servers or 0))
+        _stop(_found())
+        self._order, self._actors, self._servers = None, {}, []
 
     def _keep(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
             with suppress(RayError):  # its own services are being restarted
                 self._place()
                 self._ask()
+                self._looked.set()
 
     def _nodes(self) -> list[str]:
         """Return the nodes that a server is to be on."""
         order = self._order
+        if order is None:
+            return []
         found = [
             str(node["NodeID"])
             for node in ray.nodes()
@@ -121,32 +134,17 @@ class Placement:
         return found[: order.servers]
 
     def _place(self) -> None:
-        """Make a server on each node that lacks one; forget those of others."""
-        nodes = self._nodes()
+        """Make a server on each node that lacks one; stop those of others."""
         order = self._order
-        resources = dict(order.resources)
+        self._actors = _found()
+        if order is None:
+            return
+        nodes = self._nodes()
         for node in nodes:
             if node not in self._actors:
-                self._actors[node] = (
-                    ray.remote(NodeServer)
-                    .options(
-                        name=f"server-{node}",
-                        namespace=NAMESPACE,
-                        # So that servers outlive this actor, and are found again.
-                        lifetime="detached",
-                        get_if_exists=True,
-                        max_restarts=-1,
-                        num_cpus=resources.pop("CPU", 0),
-                        resources=resources,
-                        scheduling_strategy=NodeAffinitySchedulingStrategy(
-                            node, soft=False
-                        ),
-                    )
-                    .remote(list(order.flags), dict(order.variables))
-                )
-                resources = dict(order.resources)
-        for node in self._actors.keys() - nodes:
-            _stop([self._actors.pop(node)])
+                self._actors[node] = _make(order, node)
+        others = self._actors.keys() - nodes
+        _stop({node: self._actors.pop(node) for node in others})
 
     def _ask(self) -> None:
         """Ask each for its address: a server that was started again has another one."""
@@ -163,18 +161,52 @@ class Placement:
         found = []
         for reference in ready:
             node, pid = asked[reference]
-            try:
+            with suppress(RayError):  # it is gone, or didn't start: it is made anew
                 found.append(ServerInfo(node, ray.get(reference), ray.get(pid)))
-            except RayError:  # it is gone, or didn't start: it is made anew
-                self._actors.pop(node)
         self._servers = found
 
 
-def _stop(actors: list[Any]) -> None:
+def _kept() -> Order | None:
+    """Return what Ray keeps as wanted, if anything is."""
+    kept = _internal_kv_get(_ORDER)
+    return None if kept is None else Order(*json.loads(kept))
+
+
+def _found() -> dict[str, Any]:
+    """Return the actors of servers that there are, by the ids of their nodes."""
+    found = {}
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        name = actor["name"]
+        if actor["namespace"] == NAMESPACE and name.startswith(_SERVER):
+            with suppress(ValueError):  # it has ended meanwhile
+                known = ray.get_actor(name, namespace=NAMESPACE)
+                found[name.removeprefix(_SERVER)] = known
+    return found
+
+
+def _make(order: Order, node: str) -> Any:
+    """Have a server on a node."""
+    resources = dict(order.resources)
+    options = {
+        "name": f"{_SERVER}{node}",
+        "namespace": NAMESPACE,
+        # So that servers outlive this actor, and are found again.
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "num_cpus": resources.pop("CPU", 0),
+        "resources": resources,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
+    }
+    made = ray.remote(NodeServer).options(**options)
+    return made.remote(list(order.flags), dict(order.variables))
+
+
+def _stop(actors: Mapping[str, Any]) -> None:
     """Have servers save what they have and end, as far as they are still there."""
-    asked = [actor.stop.remote() for actor in actors]
+    asked = [actor.stop.remote() for actor in actors.values()]
     if asked:
         # One whose node is gone answers with an error at once.
         ray.wait(asked, num_returns=len(asked), timeout=_STOP_SECONDS)
-    for actor in actors:
+    for actor in actors.values():
         ray.kill(actor)

@@ -115,13 +115,18 @@ class NodeServer:
         return self._process.pid
 
     def stop(self) -> None:
-        """Stop it; its contexts are saved, and go on at other servers."""
+        """Stop it, and end; its contexts are saved, and go on at other servers.
+
+        Whoever calls this is told that the actor has ended. It does by itself, so that
+        none without a server is left where the caller is lost meanwhile.
+        """
         self._stopping = True
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
+        ray.actor.exit_actor()
 
 
 def _has(flags: Sequence[str], name: str) -> bool:

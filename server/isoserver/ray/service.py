@@ -51,7 +51,7 @@ def up(address: str, order: Order, seconds: float) -> list[ServerInfo]:
             max_concurrency=8,
             num_cpus=0,
         )
-        .remote(order)
+        .remote()
     )
     end = time.monotonic() + seconds
     try:

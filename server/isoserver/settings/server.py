@@ -35,6 +35,13 @@ CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
 """Names the TOML file, unless `--config` does."""
 
 _MIB = 1 << 20
+_POSTGRESQL: Final = "asyncpg", "postgresql"
+_S3: Final = "s3fs", "s3"
+_DRIVERS: Final = {
+    "database_url": {"postgresql": _POSTGRESQL, "postgres": _POSTGRESQL},
+    "heap_store": {"s3": _S3, "s3a": _S3},
+}
+"""What URLs with these schemes need: a module, and the extra that brings it."""
 _EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"
 _OTEL_OFFERED: Final = {
     ("OTEL_TRACES_EXPORTER",): "otlp",
@@ -337,21 +344,30 @@ class ServerSettings(
         self.check_access()
         self.check_capabilities()
         self.check_cluster()
+        self._check_extras()
         self._check_traces()
 
+    def _check_extras(self) -> None:
+        """Check that what isn't always installed is there, if it is needed."""
+        needed = {"traces": (_EXPORTER, "otel")} if self.traces else {}
+        for name, drivers in _DRIVERS.items():
+            scheme, is_url, _ = (getattr(self, name) or "").partition("://")
+            driver = scheme.partition("+")[0]
+            if is_url and driver in drivers:
+                needed[name] = drivers[driver]
+        problems = [
+            f"{name}: needs the extra: pip install 'isokernel[{extra}]'"
+            for name, (module, extra) in needed.items()
+            if not _is_installed(module)
+        ]
+        if problems:
+            raise InvalidSettingsError(*problems)
+
     def _check_traces(self) -> None:
-        """Check that what sends traces is installed, and does it as is asked."""
+        """Check that OpenTelemetry's variables ask for what is offered."""
         if not self.traces:
             return
-        from importlib.util import find_spec  # noqa: PLC0415 - if so
-
         problems = []
-        try:
-            missing = find_spec(_EXPORTER) is None
-        except ModuleNotFoundError:
-            missing = True
-        if missing:
-            problems.append("traces: needs the extra: pip install 'isokernel[otel]'")
         for names, only in _OTEL_OFFERED.items():
             for name in names:
                 wanted = os.environ.get(name)
@@ -391,3 +407,13 @@ class ServerSettings(
             flag = self.fields[setting].flag
             message = f"{flag}: {error}"
             raise InvalidSettingsError(message) from error
+
+
+def _is_installed(module: str) -> bool:
+    """Return whether a module could be imported, without doing it."""
+    from importlib.util import find_spec  # noqa: PLC0415 - if any is needed
+
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that it would be in
+        return False

@@ -8,6 +8,8 @@ import sys
 import pytest
 from tests.support.server import START
 
+from isoserver.cli.placement import _variables
+
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
@@ -31,3 +33,32 @@ def test_what_is_wrong_is_told(
     )
     assert (done.returncode, done.stdout) == (status, "")
     assert said in done.stderr.splitlines()[-1]
+
+
+SET = {
+    "ISOKERNEL_API_KEY": "secret",
+    "AWS_ACCESS_KEY_ID": "id",
+    "AWS_ENDPOINT_URL": "http://store:9000",
+    "AWS_CONFIG_FILE": "/home/somebody/.aws/config",
+    "HOME": "/home/somebody",
+}
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "are_passed"),
+    [
+        (None, "s3://bucket/heaps", True),
+        ("s3://bucket/heaps", "/shared/heaps", True),
+        (None, "/shared/heaps", False),
+        ("/shared/heaps", "s3://bucket/heaps", False),
+        (None, "", False),
+    ],
+)
+def test_the_credentials_of_a_store_are_passed_to_servers_that_use_it(
+    flag: str | None, variable: str, *, are_passed: bool
+) -> None:
+    given = {**SET, "ISOKERNEL_HEAP_STORE": variable}
+    names = {"ISOKERNEL_API_KEY", "ISOKERNEL_HEAP_STORE"}
+    if are_passed:
+        names |= {"AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"}
+    assert _variables(flag, given) == {name: given[name] for name in names}

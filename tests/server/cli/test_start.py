@@ -15,6 +15,7 @@ import pytest
 from tests.support.waiting import DEADLINE
 
 from isoserver.cli.flags import GROUPS
+from isoserver.errors import InvalidSettingsError
 from isoserver.mcp.handshake import Opening
 from isoserver.settings.reading import read_settings
 from isoserver.settings.server import ServerSettings
@@ -256,3 +257,53 @@ def test_what_is_wrong_is_told_before_much_is_imported(
             assert words in said
             assert not imported & SLOW, flags
             assert _packages(imported) == {"isokernel", "isoserver"}, flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "module", "told"),
+    [
+        (
+            ["--database-url", "postgresql://db/x"],
+            "asyncpg",
+            "database_url [postgresql]",
+        ),
+        (["--heap-store", "s3://bucket/heaps"], "s3fs", "heap_store [s3]"),
+        (["--traces"], "opentelemetry", "traces [otel]"),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "mcp"])
+def test_a_missing_extra_is_named(
+    flags: list[str], module: str, told: str, command: str
+) -> None:
+    # What Python documents for a module that can't be imported.
+    program = f"import sys; sys.modules[{module!r}] = None\n{TOLD}"
+    said = subprocess.run(
+        [sys.executable, "-c", program, command, *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE,
+    )
+    setting, extra = told.split()
+    assert said.returncode == 2
+    assert said.stderr == (
+        f"isokernel: {setting}: needs the extra: pip install 'isokernel{extra}'\n"
+    )
+    assert "sqlalchemy" not in said.stdout.split()
+
+
+def test_a_cluster_says_all_extras_that_are_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("asyncpg", "s3fs"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InvalidSettingsError) as caught:
+        read_settings(
+            cluster="on",
+            cluster_secret="0123456789" * 3,
+            database_url="postgresql+asyncpg://db/x",
+            heap_store="s3a://bucket/heaps",
+        )
+    names = [problem.partition(":")[0] for problem in caught.value.problems]
+    assert names == ["database_url", "heap_store"]
+    read_settings(database_url="sqlite:///x", heap_store="s3")  # it is a folder

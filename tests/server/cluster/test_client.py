@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -82,3 +82,20 @@ async def test_what_was_saved_goes_on_when_its_server_is_lost(nodes: Nodes) -> N
         assert (await again.run("n + 1")).value == 42
         await again.delete()
         assert (await cluster.run("6 * 7", language="javascript")).value == 42
+
+
+async def test_nothing_that_was_answered_is_lost_with_a_server(nodes: Nodes) -> None:
+    """If a context is made to be saved with each execution."""
+    servers = [nodes.start()[0] for _ in range(2)]
+    async with Cluster([one.url for one in servers]) as cluster:
+        options: dict[str, Any] = {"language": "javascript"}
+        options["durability"] = "execution"
+        async with cluster.context(**options) as c:
+            for number in range(3):
+                await c.run(f"globalThis.n = {number}")
+            found = nodes.clients[0].get(f"/contexts/{c.id}")
+            [owner] = (one for one in servers if one.url == found.headers[OWNER])
+            owner.stop(signal.SIGKILL)
+            assert (await c.run("n")).value == 2
+        saved = await cluster.run("6 * 7", **options)
+        assert saved.value == 42

@@ -97,6 +97,36 @@ def test_acknowledged_files_outlive_their_server(nodes: Nodes) -> None:
     assert other.text("typeof n", context_id=live) == "'undefined'"
 
 
+def test_a_context_whose_files_are_damaged_can_be_deleted(nodes: Nodes) -> None:
+    """Or begun anew: whoever takes it says what is wrong with it."""
+    first, one = nodes.start("--hibernate-after-seconds", "1")
+    _, other = nodes.start()
+    made: list[str] = []
+    while len(made) < 2:
+        here = one.create()
+        if one.get(f"/contexts/{here}").headers["X-Isokernel-Owner"] == first.url:
+            made.append(here)
+    for here in made:
+        one.run("globalThis.n = 1", context_id=here)
+        answer = one.put(f"/contexts/{here}/files/a.txt", content=here.encode())
+        assert answer.status_code == 201, answer.text
+        one.wait_state(here, "hibernated")
+    stored = list((nodes.folder / "heaps").rglob("*.content"))
+    assert len(stored) == 2
+    for path in stored:
+        path.write_bytes(b"damaged")
+    first.stop(signal.SIGKILL)
+    for here in made:
+        taken = found(other, here)
+        assert taken["state"] == "dead"
+        assert "can't be woken" in taken["reason"]
+        assert "damaged" in taken["reason"]
+    restarted, deleted = made
+    assert other.post(f"/contexts/{restarted}/restart").status_code == 200
+    assert other.text("1 + 1", context_id=restarted) == "2"
+    assert other.delete(f"/contexts/{deleted}").status_code == 204
+
+
 def test_what_was_lost_amid_its_run_is_begun_anew(nodes: Nodes) -> None:
     """Sent again with the same id, though the context that it had made is dead."""
     first, one = nodes.start()

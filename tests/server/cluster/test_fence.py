@@ -106,10 +106,12 @@ class Member:
         async with self.database.begin() as connection:
             await connection.execute(statement, row)
 
-    async def claim(self, kind: str, key: tuple[str, str] = KEY) -> int | None:
-        """Own something, if it is nobody's."""
+    async def claim(
+        self, kind: str, key: tuple[str, str] = KEY, given: int = 0
+    ) -> int | None:
+        """Own something, if it is nobody's, or is given away."""
         async with self.database.begin() as connection:
-            return await tables.claim(connection, kind, key, self.name)
+            return await tables.claim(connection, kind, key, self.name, given)
 
 
 @asynccontextmanager
@@ -160,6 +162,27 @@ def test_rows_of_a_context_are_its_owner_s(
             await other.write(update(CONTEXTS).values(reason="x"))
             with pytest.raises(FencedError):
                 await one.write(update(CONTEXTS).values(reason="y"))
+
+    asyncio.run(scenario())
+
+
+def test_what_was_given_away_is_not_taken_late(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    """Who gave it away may have taken it again meanwhile, and gone on with it."""
+
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            first = await one.claim(CONTEXT)
+            assert first is not None
+            taken = await other.claim(CONTEXT, given=first)
+            assert taken is not None
+            async with other.database.begin() as connection:
+                await tables.release(connection, CONTEXT, [(*KEY, taken)], "other")
+            again = await one.claim(CONTEXT)
+            assert again is not None
+            assert await other.claim(CONTEXT, given=first) is None
+            assert await other.claim(CONTEXT, given=again) is not None
 
     asyncio.run(scenario())
 

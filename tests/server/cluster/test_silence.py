@@ -77,6 +77,28 @@ def test_all_is_answered_in_time(
     assert told == codes or (told < codes and what == DATABASE), told
 
 
+def test_who_asks_for_the_same_waits_no_longer(machines: Machines) -> None:
+    """Of a context that nobody owns, whose files can't be had."""
+    name, other = machines.names
+    body = {"language": "javascript", "durability": "execution"}
+    with connect(machines.server(other)) as owner:
+        here = owner.post("/contexts", json=body).json()["id"]
+        put = owner.put(f"/contexts/{here}/files/a.txt", content=b"a")
+        assert put.status_code == 201, put.text
+        place = put.headers["X-Isokernel-Owner"]
+    (gone,) = (each for each in machines.names if machines.server(each).url == place)
+    (name,) = {name, other} - {gone}
+    machines.server(gone).stop()
+    with connect(machines.server(name)) as client, ThreadPoolExecutor() as pool:
+        client.timeout = 8 * PATIENCE_SECONDS
+        with machines.trouble((STORE, name), (name, STORE)):
+            began = time.monotonic()
+            asked = [pool.submit(client.get, f"/contexts/{here}") for _ in range(4)]
+            assert {_code(answer.result()) for answer in asked} == {"heap_store"}
+            assert time.monotonic() - began < PATIENCE_SECONDS
+        assert client.get(f"/contexts/{here}/files/a.txt").content == b"a"
+
+
 def test_a_server_that_does_not_hear_another_says_so(machines: Machines) -> None:
     one, other = machines.names
     with (

@@ -278,6 +278,24 @@ def test_a_damaged_heap_is_a_clear_error(sleepy: Server, tmp_path: Path) -> None
         assert client.text("a", context_id=ids[2]) == "2"
 
 
+def test_who_wakes_gets_the_place_of_the_one_that_can_be_saved(
+    kept: tuple[str, ...], servers: Callable[..., Server]
+) -> None:
+    """If not of the one that was idle for longest, then of the next one."""
+    first = servers(*kept)
+    with connect(first) as client:
+        ids = [client.create() for _ in range(3)]
+        for here in ids:
+            client.run("let n = 41", context_id=here)
+    assert first.stop() == 0
+    with connect(servers(*kept, "--contexts-max", "2")) as client:
+        client.run(UNSAVABLE, context_id=ids[0])
+        client.run("1", context_id=ids[1])
+        assert client.text("n + 1", context_id=ids[2]) == "42"
+        listed = _listed(client)
+        assert [listed[here]["state"] for here in ids] == ["idle", "hibernated", "idle"]
+
+
 def test_bounds_of_sleep(servers: Callable[..., Server]) -> None:
     flags = (
         "--hibernate-after-seconds",

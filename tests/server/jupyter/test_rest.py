@@ -176,6 +176,22 @@ def test_sessions_of_fronts(client: Client) -> None:
     assert [one["id"] for one in client.get("/contexts").json()["items"]] == [agents]
 
 
+def test_the_session_that_a_context_has_by_itself_gets_another(client: Client) -> None:
+    first, second = client.create(), client.create()
+    kernel, other = (
+        client.get(f"/jupyter/api/kernels/{name}").json() for name in (first, second)
+    )
+    place = f"/jupyter/api/sessions/{kernel['id']}"
+    switched = client.patch(place, json={"kernel": {"id": other["id"]}}).json()
+    assert switched["kernel"] == other
+    assert client.get(place).json() == switched
+    assert client.patch(place, json={"name": "b"}).json() == {
+        **switched,
+        "name": "b",
+        "notebook": {**switched["notebook"], "name": "b"},
+    }
+
+
 def test_a_document_has_one_session(client: Client) -> None:
     """However often it is asked for, as with Jupyter Server."""
     asked = {"path": "a.ipynb", "name": "a", "type": "notebook"}

@@ -8,6 +8,7 @@ import pytest
 
 from isoserver.app import ROUTES
 from isoserver.http.handlers import Handler
+from isoserver.http.openapi import make_document
 from isoserver.jupyter.routes import JUPYTER_ROUTES
 from isoserver.mcp.endpoint import MCP_ROUTES
 from isoserver.passing.handlers import PassingHandler, passing_routes
@@ -30,3 +31,14 @@ def test_no_handler_hides_what_passes_requests_on(route: Route) -> None:
         if issubclass(each, Handler) and each not in {*PassingHandler.__mro__}:
             hidden = added & vars(each).keys()
             assert not hidden, each
+
+
+def test_the_document_says_what_another_server_may_answer() -> None:
+    paths, passing = make_document(ROUTES)["paths"], {one.path for one in PASSING}
+    for route in ROUTES:
+        for operation in route.operations:
+            described = paths[route.path][operation.method.lower()]
+            # Lists have a path with what is made there, and are anybody's.
+            is_list = operation.method == "GET" and "{" not in route.path
+            expected = route.path in passing and not is_list
+            assert ("502" in described["responses"]) == expected, route.path

@@ -288,6 +288,63 @@ def test_sessions_of_fronts_are_known_to_all(clients: tuple[Client, Client]) -> 
     assert [client.get(path).status_code for client in clients] == [404, 404]
 
 
+def test_a_session_gets_a_kernel_of_another_server(
+    clients: tuple[Client, Client],
+) -> None:
+    """Whichever server is asked; a context that a front has made ends then."""
+    agents = [made_at(client) for client in clients]
+    asked = {"path": "a.ipynb", "name": "a", "type": "notebook", "kernel": {}}
+    for asking in clients:
+        made = asking.post("/jupyter/api/sessions", json=asked).json()
+        before = made["kernel"]["context_id"]
+        path = f"/jupyter/api/sessions/{made['id']}"
+        for there in (*agents, *reversed(agents)):
+            kernel = asking.get(f"/jupyter/api/kernels/{there}").json()
+            switched = asking.patch(path, json={"kernel": {"id": kernel["id"]}})
+            assert switched.status_code == 200, switched.text
+            assert switched.json() == {
+                **{name: made[name] for name in ("id", "path", "name", "type")},
+                "notebook": made["notebook"],
+                "kernel": kernel,
+            }
+            for client in clients:
+                assert client.get(path).json()["kernel"]["id"] == kernel["id"]
+                rows = client.get("/jupyter/api/sessions").json()
+                assert [row["path"] for row in rows].count("a.ipynb") == 1
+                assert client.get(f"/contexts/{before}").status_code == 404
+        for client in clients:
+            assert client.patch(path, json={"name": "b"}).json()["name"] == "b"
+            missing = client.patch(path, json={"kernel": {"id": "nobody"}})
+            assert missing.status_code == 404
+        assert asking.delete(path).status_code == 204
+        assert [client.get(path).status_code for client in clients] == [404, 404]
+    for client in clients:
+        nobody = client.patch(
+            "/jupyter/api/sessions/nobody", json={"kernel": {"id": agents[0]}}
+        )
+        assert nobody.status_code == 404
+        listed = client.get("/contexts").json()["items"]
+        assert {one["id"] for one in listed} == {*agents}
+
+
+def test_the_session_that_a_context_has_by_itself_gets_another_kernel(
+    clients: tuple[Client, Client],
+) -> None:
+    first, second = [made_at(client) for client in clients]
+    for client in clients:
+        kernel = client.get(f"/jupyter/api/kernels/{first}").json()
+        path = f"/jupyter/api/sessions/{kernel['id']}"
+        for there in (second, first, second):
+            other = client.get(f"/jupyter/api/kernels/{there}").json()
+            switched = client.patch(path, json={"kernel": {"id": other["id"]}})
+            assert switched.json()["kernel"] == other, switched.text
+            assert [each.get(path).json()["kernel"]["id"] for each in clients] == [
+                other["id"]
+            ] * 2
+        assert client.delete(path).status_code == 204
+        assert client.get(path).json()["kernel"]["id"] == kernel["id"]
+
+
 def test_a_document_that_has_another_kernel_has_no_other_session(
     clients: tuple[Client, Client],
 ) -> None:

@@ -118,6 +118,46 @@ def test_a_workspace_never_gets_more_at_once(three: AnyServer, red: Client) -> N
         client.close()
 
 
+def test_contexts_of_heaps_find_room_by_the_ui(three: AnyServer, red: Client) -> None:
+    made, _ = made_by(red, three.servers[0].url)
+    red.run("let n = 41", context_id=made)
+    heap = red.post(f"/contexts/{made}/checkpoint").json()["heap"]
+    place = f"/ui/heaps/{heap}/begin"
+    began = [red.post(place, headers=OWN) for _ in range(NUMBER * EACH)]
+    assert [each.status_code for each in began] == [303] * (NUMBER * EACH - 1) + [429]
+    for each in began[:-1]:
+        name = each.headers["Location"].rpartition("/")[2]
+        assert red.text("n + 1", context_id=name) == "42"
+
+
+def test_kernels_that_fronts_switch_to_find_room(three: AnyServer, red: Client) -> None:
+    document = {"path": "a.ipynb", "kernel": {"name": "v8-javascript"}}
+    session = red.post("/jupyter/api/sessions", json=document).json()
+    place, asked = (
+        f"/jupyter/api/sessions/{session['id']}",
+        {"kernel": {"name": "v8-typescript"}},
+    )
+    # All but one place are taken, here as elsewhere.
+    others = [made for _ in range(NUMBER * EACH - 2) if (made := make(red)) is not None]
+    assert len(others) == NUMBER * EACH - 2
+    clients, kernels = three.clients(**{"X-API-Key": RED}), {session["kernel"]["id"]}
+    for client in clients:
+        switched = client.patch(place, json=asked)
+        assert switched.status_code == 200, switched.text
+        assert switched.json()["id"] == session["id"]
+        kernels.add(switched.json()["kernel"]["id"])
+        # The one that the front had before has ended, wherever that was.
+        assert len(red.get("/contexts").json()["items"]) == NUMBER * EACH - 1
+        for each in clients:
+            assert each.get(place).json()["kernel"] == switched.json()["kernel"]
+    assert len(kernels) == NUMBER + 1
+    assert make(red) is not None
+    for client in clients:
+        refused = client.patch(place, json=asked)
+        assert refused.headers["X-Error-Code"] == "context_limit", refused.text
+        client.close()
+
+
 def test_sessions_find_room(red: Client) -> None:
     names = [f"s{number}" for number in range(NUMBER * EACH)]
     for name in names:

@@ -11,6 +11,9 @@ argument: what they import would be in each server, too, if this one did it.
 
 from __future__ import annotations
 
+import asyncio
+import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -188,6 +191,7 @@ def run(
     os.chdir(request["folder"])
     if request.get("network") is not None:
         enter(request["network"])
+    tell_what_waits(signal.SIGUSR2)
     program, *arguments = request["command"]
     sys.argv = [program, *arguments]
     status: object = 1
@@ -207,6 +211,18 @@ def run(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status if isinstance(status, int) else 1)
+
+
+def tell_what_waits(number: int) -> None:
+    """Have a signal tell where all threads and tasks are, of what doesn't end."""
+
+    def tell_tasks(*_: object) -> None:
+        for each in gc.get_objects():
+            if isinstance(each, asyncio.Task) and not each.done():
+                each.print_stack(file=sys.stderr)
+
+    signal.signal(number, tell_tasks)
+    faulthandler.register(number, all_threads=True, chain=True)
 
 
 def enter(path: str) -> None:
