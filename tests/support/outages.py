@@ -37,6 +37,7 @@ class Lossy:
         self._there = f"{there}/{_SOCKET}"
         self._here = folder / _SOCKET
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[None]:
@@ -48,6 +49,8 @@ class Lossy:
             server.close()
             for writer in self._writers:
                 writer.close()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
 
     @contextmanager
     def passing_beside(self) -> Iterator[None]:
@@ -76,8 +79,10 @@ class Lossy:
         if self.away:
             writer.close()
             return
+        task = asyncio.ensure_future(self._pass(reader, writer))
+        self._tasks.add(task)
         with suppress(OSError):
-            await self._pass(reader, writer)
+            await task
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from isokernel.errors import FileError
 from isokernel.files.handle import CHUNK_BYTES
@@ -19,14 +19,17 @@ from isoserver.errors import ContextFileError
 from isoserver.files.manifest import FileEntry, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from isokernel.files.folder import Folder
     from isokernel.files.tree import Entry
     from isoserver.files.service import Files, Key
 
-__all__ = ["Capture", "Captured", "copy_file", "copy_tree", "fill"]
+__all__ = ["Capture", "Captured", "Run", "copy_file", "copy_tree", "fill"]
+
+Run: TypeAlias = "Callable[[Callable[[], Any]], Awaitable[Any]]"
+"""Has a thread call something, and returns what that returns."""
 
 _MODE: Final = 0o777
 
@@ -47,7 +50,12 @@ class Capture:
     """Reads a context's folder as it is at one moment. In the event loop only."""
 
     def __init__(
-        self, files: Files, key: Key, stored: Callable[[str], bool], stage: Path
+        self,
+        files: Files,
+        key: Key,
+        stored: Callable[[str], bool],
+        run: Run,
+        stage: Path,
     ) -> None:
         """Wait for the moment.
 
@@ -55,11 +63,13 @@ class Capture:
             files: The folders.
             key: Whose.
             stored: Tells whether a content is stored, by its hash; blocks.
+            run: Has a thread call what asks that.
             stage: Where copies are made; a folder that isn't there yet.
         """
         self._files = files
         self._key = key
         self._stored = stored
+        self._run = run
         self._stage = stage
         self._task: asyncio.Task[Captured | None] | None = None
 
@@ -70,7 +80,8 @@ class Capture:
 
     async def _read(self) -> Captured | None:
         try:
-            return await asyncio.to_thread(self._read_all)
+            found: Captured | None = await self._run(self._read_all)
+            return found
         finally:
             self._files.thaw(self._key)
 

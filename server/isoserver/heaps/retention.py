@@ -17,7 +17,7 @@ from isoserver.heaps.records import Collected
 from isoserver.heaps.tables import Usage
 
 if TYPE_CHECKING:
-    from isoserver.heaps.store import HeapFile, HeapStore
+    from isoserver.heaps.store import HeapFile, HeapStore, StoreThreads
     from isoserver.heaps.tables import HeapTables
     from isoserver.settings.server import ServerSettings
 
@@ -38,6 +38,7 @@ class Retention:
         tables: HeapTables,
         store: HeapStore,
         contents: HeapStore,
+        threads: StoreThreads,
     ) -> None:
         """Create the sweep of one store with the limits it enforces.
 
@@ -46,11 +47,13 @@ class Retention:
             tables: What is known of heaps.
             store: The heaps.
             contents: The contents of their files.
+            threads: What waits for both.
         """
         self._settings = settings
         self._tables = tables
         self._store = store
         self._contents = contents
+        self._threads = threads
         self._limit = settings.heaps_total_bytes_max
         self._share = settings.share_of(self._limit)
         self._has_room = True
@@ -127,7 +130,7 @@ class Retention:
             (self._contents, set(await self._tables.contents())),
         ):
             grace_seconds, now = self._settings.heap_grace_seconds, time.time()
-            for file in await asyncio.to_thread(store.files):
+            for file in await self._threads.run(store.files):
                 wait = grace_seconds
                 if file.state == "part":
                     wait = max(wait, _PART_SECONDS)
@@ -142,7 +145,7 @@ class Retention:
 
     async def _delete(self, store: HeapStore, file: HeapFile) -> bool:
         if file.state == "part":
-            await asyncio.to_thread(store.delete, file.path)
+            await self._threads.run(store.delete, file.path)
             return True
         if file.state == "aside":  # by a process that ended before it could decide
             async with self.lock(file.key):
@@ -157,16 +160,16 @@ class Retention:
         async with self.lock(key):
             if await self._is_owned(store, key):
                 return False
-            if not await asyncio.to_thread(store.set_aside, key):
+            if not await self._threads.run(store.set_aside, key):
                 return False
             return await self._decide(store, key)
 
     async def _decide(self, store: HeapStore, key: str) -> bool:
         """Delete what is set aside, or bring it back for those who own it by now."""
         if await self._is_owned(store, key):
-            await asyncio.to_thread(store.bring_back, key)
+            await self._threads.run(store.bring_back, key)
             return False
-        await asyncio.to_thread(store.delete_aside, key)
+        await self._threads.run(store.delete_aside, key)
         return True
 
     async def _is_owned(self, store: HeapStore, key: str) -> bool:

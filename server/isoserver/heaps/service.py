@@ -41,7 +41,7 @@ from isoserver.heaps.content import (
 )
 from isoserver.heaps.records import HeapOrigin, check_tags, is_key
 from isoserver.heaps.retention import Retention
-from isoserver.heaps.store import CONTENTS, HeapStore
+from isoserver.heaps.store import CONTENTS, HeapStore, StoreThreads
 from isoserver.heaps.tables import HeapTables
 from isoserver.storage.retention import Sweeper
 
@@ -101,7 +101,9 @@ class Heaps:
         place = settings.heap_store or str(folder / "heaps")
         self._store = HeapStore(place)
         self._contents = HeapStore(place, CONTENTS)
-        self._retention = Retention(settings, self._tables, self._store, self._contents)
+        self._threads = StoreThreads()
+        stores = self._store, self._contents
+        self._retention = Retention(settings, self._tables, *stores, self._threads)
         self._files = files
         self._log = log
         interval_seconds = settings.heap_sweep_interval_seconds
@@ -118,7 +120,7 @@ class Heaps:
         Raises:
             HeapStoreError: It can't be used.
         """
-        await asyncio.to_thread(self._store.open)
+        await self._threads.run(self._store.open)
         if collect:
             self._sweeper.start()
 
@@ -132,6 +134,7 @@ class Heaps:
         await self._sweeper.close()
         if self._touching:
             await asyncio.wait(self._touching)
+        self._threads.close()
 
     # -- saving ------------------------------------------------------------------------
 
@@ -178,7 +181,9 @@ class Heaps:
         await self._retention.check_room(context.workspace)
         before, stored = self._latest.get(context), asyncio.Event()
         self._latest[context] = stored
-        capture = self._files.capture(context.key, self._contents.exists)
+        capture = self._files.capture(
+            context.key, self._contents.exists, self._threads.run
+        )
         lock: dict[str, Any] = {}
 
         def forked() -> None:
@@ -272,12 +277,12 @@ class Heaps:
         }
         entries_max = self._settings.session_entries_max
         async with self._retention.lock(facts.key):
-            await asyncio.to_thread(self._write, facts.key, data, packed)
+            await self._threads.run(self._write, facts.key, data, packed)
             await self._tables.add(origin, values, entries_max, sizes)
             for digest in contents:  # it may have been deleted before there was a row
                 await self._write_content(digest, content)
-            if not await asyncio.to_thread(self._store.exists, facts.key):
-                await asyncio.to_thread(self._store.write, facts.key, packed)
+            if not await self._threads.run(self._store.exists, facts.key):
+                await self._threads.run(self._store.write, facts.key, packed)
         return facts.key
 
     async def _write_content(
@@ -290,21 +295,21 @@ class Heaps:
         """
 
         def write() -> int:
-            if not self._contents.exists(digest):
-                try:
-                    data = content(digest) if content is not None else None
-                except KeyError:
-                    data = None
-                if data is None:
-                    message = f"the content {digest} of one of its files is missing"
-                    raise HeapDamagedError(message)
-                self._contents.write(
-                    digest, pack(data, self._settings.heap_compression_level)
-                )
-            return self._contents.size(digest)
+            with suppress(FileNotFoundError):
+                return self._contents.size(digest)
+            try:
+                data = content(digest) if content is not None else None
+            except KeyError:
+                data = None
+            if data is None:
+                message = f"the content {digest} of one of its files is missing"
+                raise HeapDamagedError(message)
+            packed = pack(data, self._settings.heap_compression_level)
+            self._contents.write(digest, packed)
+            return len(packed)
 
         async with self._retention.lock(digest):
-            return await asyncio.to_thread(write)
+            return await self._threads.run(write)
 
     def _pack(self, data: bytes) -> tuple[Facts, bytes]:
         if len(data) > self._bytes_max:
@@ -394,7 +399,7 @@ class Heaps:
         make = None
         if heap.files is not None:
             make = partial(fill, manifest=heap.files, content=self._content)
-        await asyncio.to_thread(self._files.replace, key, make)
+        await self._threads.run(self._files.replace, key, make)
 
     def _content(self, digest: str) -> bytes:
         """Read the content of a file; blocks."""
@@ -424,7 +429,7 @@ class Heaps:
             contents = [] if files is None else files.contents
             return b"".join([packed, *map(self._contents.read, contents)])
 
-        return await asyncio.to_thread(with_contents)
+        return await self._threads.run(with_contents)
 
     async def _look_up(
         self, workspace: str, key: str, use: Callable[[str, bytes], R]
@@ -443,7 +448,7 @@ class Heaps:
         """
         if not is_key(key):
             raise HeapMissingError(key)
-        reading = asyncio.ensure_future(asyncio.to_thread(self._read, key, use))
+        reading = asyncio.ensure_future(self._threads.run(self._read, key, use))
         try:
             heap = await self.get(workspace, key)
         except BaseException:
@@ -455,7 +460,7 @@ class Heaps:
                 return heap, await reading
             await asyncio.sleep(_PAUSE_SECONDS)
             heap = await self.get(workspace, key)
-            reading = asyncio.ensure_future(asyncio.to_thread(self._read, key, use))
+            reading = asyncio.ensure_future(self._threads.run(self._read, key, use))
         reading.add_done_callback(_ignore)
         message = f"the heap {key} is not in the store"
         raise HeapDamagedError(message)

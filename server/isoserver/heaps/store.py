@@ -1,16 +1,19 @@
 """Where heaps are: files named by their keys, in a folder or an object store.
 
-Every method blocks until the store has answered: call it in a thread. A file appears
-whole or not at all. One that is to be deleted is set aside first, so that it can be
-brought back for whoever has come to own the heap meanwhile.
+Every method blocks until the store has answered: call it in one of `StoreThreads`. A
+file appears whole or not at all. One that is to be deleted is set aside first, so that
+it can be brought back for whoever has come to own the heap meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -20,7 +23,7 @@ from isoserver.errors import HeapStoreError, ServerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CONTENTS", "HeapFile", "HeapStore"]
+__all__ = ["CONTENTS", "HeapFile", "HeapStore", "StoreThreads"]
 
 _HEAPS: Final = ".heap"
 CONTENTS: Final = ".content"
@@ -28,6 +31,11 @@ CONTENTS: Final = ".content"
 _PART: Final = ".part"
 _S3: Final = ("s3://", "s3a://")
 _ASIDE: Final = ".aside"
+_ENDING: Final = "the store of heaps isn't used any more: the server is ending"
+_THREADS: Final = 16
+_SILENT_SECONDS: Final = 8.0
+"""How long is waited for a thread while the store answers nothing. To ask it takes up
+to 20 s more, and clients wait for half a minute."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,8 +129,7 @@ class HeapStore:
             HeapStoreError: The store was given up.
         """
         if self._given_up:
-            message = "the store of heaps isn't used any more: the server is ending"
-            raise HeapStoreError(message)
+            raise HeapStoreError(_ENDING)
 
     def give_up(self) -> None:
         """Ask nothing more of the store: whoever waits for it is told so."""
@@ -198,12 +205,16 @@ class HeapStore:
 
     @_translated
     def size(self, key: str) -> int:
-        """Return the bytes of a file.
+        """Return the bytes of a file, also of one that is set aside.
 
         Raises:
             FileNotFoundError: There is none.
         """
-        return int(self._fs.size(self._path(key)) or 0)
+        path = self._path(key)
+        for place in (path, path + _ASIDE):
+            with suppress(FileNotFoundError):
+                return int(self._fs.size(place) or 0)
+        return int(self._fs.size(path) or 0)  # it may have been brought back
 
     @_translated
     def set_aside(self, key: str) -> bool:
@@ -248,6 +259,59 @@ class HeapStore:
 
     def _path(self, key: str) -> str:
         return f"{self._opened[1]}/{key}{self._ending}"
+
+
+class StoreThreads:
+    """Threads for what waits for a store, so that nothing else waits with it."""
+
+    def __init__(self) -> None:
+        """Begin none; each is begun when it is first needed."""
+        self._threads = ThreadPoolExecutor(_THREADS, "isok-heaps")
+        self._answered = 0.0
+
+    async def run(
+        self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a function that asks a store, in a thread.
+
+        Raises:
+            HeapStoreError: There is no thread for it, as the store answers none.
+        """
+        context, began = contextvars.copy_context(), time.monotonic()
+        asking = functools.partial(context.run, function, *args, **kwargs)
+        try:
+            work = self._threads.submit(self._note, asking)
+        except RuntimeError as error:  # they are closed
+            raise HeapStoreError(_ENDING) from error
+        done = asyncio.wrap_future(work)
+        try:
+            while not done.done():
+                silent = time.monotonic() - max(began, self._answered)
+                if silent >= _SILENT_SECONDS:
+                    if work.cancel():
+                        message = "the store of heaps answers nothing that it is asked"
+                        raise HeapStoreError(message)
+                    break
+                await asyncio.wait({done}, timeout=_SILENT_SECONDS - silent)
+            return await done
+        finally:
+            done.cancel()
+
+    def _note(self, asking: Callable[[], R]) -> R:
+        """Ask, and note when an answer has come."""
+        try:
+            found = asking()
+        except HeapStoreError:
+            raise
+        except BaseException:  # of what it has answered
+            self._answered = time.monotonic()
+            raise
+        self._answered = time.monotonic()
+        return found
+
+    def close(self) -> None:
+        """Begin no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

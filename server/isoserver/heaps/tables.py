@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from isoserver.heaps.records import HeapOrigin
     from isoserver.storage.database import Database
 
-__all__ = ["HeapTables", "Unneeded", "Usage"]
+__all__ = ["HEAPS", "HeapTables", "Unneeded", "Usage"]
 
 HEAPS: Final = Table(
     "heaps",
@@ -126,7 +126,6 @@ _FOUND: Final = (
     .order_by(TAGS.c.name)
 )
 _PARENT: Final = select(HEAPS.c.automatic, HEAPS.c.parent).where(_ITS)
-_NEW: Final = insert(HEAPS)
 _AGAIN: Final = (
     update(HEAPS)
     .where(_ITS)
@@ -168,6 +167,7 @@ class HeapTables:
     def __init__(self, database: Database) -> None:
         """Use a database, which has to be started before the first query."""
         self._database = database
+        self._new = database.insert(HEAPS).on_conflict_do_nothing()
         self._adding = asyncio.Lock()  # steps of a session are numbered one by one
 
     # -- heaps -------------------------------------------------------------------------
@@ -208,7 +208,9 @@ class HeapTables:
                     "session": origin.session,
                     "execution_id": origin.execution_id,
                 }
-                await connection.execute(_NEW, row)
+                added = (await connection.execute(self._new, row)).rowcount
+                if not added:  # another server has, since
+                    await connection.execute(_AGAIN, again)
                 rows = [
                     {
                         "workspace": workspace,
@@ -218,7 +220,7 @@ class HeapTables:
                     }
                     for digest, size in (contents or {}).items()
                 ]
-                if rows:
+                if added and rows:
                     await connection.execute(insert(CONTENTS), rows)
             await _add_tags(connection, workspace, key, origin.tags)
             if origin.session is not None:

@@ -27,12 +27,10 @@ from isoserver.contexts.kernel_ids import kernel_id
 from isoserver.contexts.messages import Message
 from isoserver.errors import (
     CellAbortedError,
-    ContextError,
     ContextFrontLimitError,
     FieldProblem,
     FrontLimitError,
     InvalidRequestError,
-    LimitError,
     ServerError,
 )
 from isoserver.jupyter.frames import FrontMessage
@@ -363,7 +361,7 @@ class Front:
         self._state("busy", request)
         try:
             content = await self._content(request, restart)
-        except (ContextError, LimitError) as error:
+        except ServerError as error:
             content = error_reply_content(type(error).__name__, str(error))
         self._reply(request, content)
 

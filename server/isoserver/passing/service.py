@@ -490,7 +490,8 @@ class Exchange(HTTPMessageDelegate):
         with suppress(StreamClosedError):
             whole = await self._connection.read_response(self)
         if self._detached is not None:
-            self._tunnel = Tunnel(self._detached, self._answering.give_stream())
+            client, seconds = self._answering.give_stream(), self._passing.stall_seconds
+            self._tunnel = Tunnel(self._detached, client, seconds)
             await self._tunnel.run(self._head)
         whole = whole and self._over
         self._passing.release(self, self._stream, whole=whole)
@@ -609,10 +610,13 @@ class Exchange(HTTPMessageDelegate):
 class Tunnel:
     """Two connections of which each gets what the other one sends."""
 
-    def __init__(self, upstream: IOStream, client: IOStream) -> None:
-        """Connect them."""
+    def __init__(
+        self, upstream: IOStream, client: IOStream, stall_seconds: float
+    ) -> None:
+        """Connect them; if one takes nothing for so long, both are ended."""
         self._upstream = upstream
         self._client = client
+        self._stall_seconds = stall_seconds
 
     async def run(self, head: bytes) -> None:
         """Pass bytes until one side has ended, then end both."""
@@ -635,8 +639,11 @@ class Tunnel:
                 # have sent is acknowledged: each cell would wait 40 ms for that.
                 with suppress(OSError, AttributeError):
                     source.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-                await sink.write(data)
-        except StreamClosedError:
+                sent = sink.write(data)
+                if not sent.done():
+                    async with timeout(self._stall_seconds):
+                        await sent
+        except (StreamClosedError, asyncio.TimeoutError):
             sink.close()
             source.close()
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -155,13 +155,23 @@ def _size_of(data: bytearray) -> int | None:
     return size if size <= _CHUNK_BYTES else None
 
 
+async def _addresses(host: str, port: int) -> Any:
+    """Look up a name, in a thread; what is an address waits for none."""
+    try:
+        flags = socket.AI_NUMERICHOST
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror:
+        loop = asyncio.get_running_loop()
+        return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
 class Upstreams:
     """The connections of one server to all others. In the event loop only."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._idle: defaultdict[str, dict[Upstream, None]] = defaultdict(dict)
-        self._open: defaultdict[str, set[Upstream]] = defaultdict(set)
+        self._idle: dict[str, dict[Upstream, None]] = {}
+        self._open: dict[str, set[Upstream]] = {}
         self._dropped: OrderedDict[str, None] = OrderedDict()
 
     async def open(self, peer_id: str, url: str, *, new: bool = False) -> Upstream:
@@ -176,7 +186,7 @@ class Upstreams:
             PeerUnreachableError: There is none, and none can be made.
         """
         if not new:
-            waiting = self._idle[peer_id]
+            waiting = self._idle.get(peer_id, {})
             while waiting:
                 stream, _ = waiting.popitem()  # the one that was used last
                 if not stream.closed():
@@ -188,11 +198,10 @@ class Upstreams:
     async def _connect(self, peer_id: str, url: str) -> Upstream:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 80
-        loop = asyncio.get_running_loop()
         stream = None
         with suppress(OSError, asyncio.TimeoutError):
             async with timeout(_CONNECT_SECONDS):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found = await _addresses(host, port)
                 for family, kind, protocol, _, address in found:
                     made = Upstream(socket.socket(family, kind, protocol), peer_id)
                     try:
@@ -210,26 +219,25 @@ class Upstreams:
             stream = None
         if stream is None:
             raise PeerUnreachableError
-        self._open[peer_id].add(stream)
+        self._open.setdefault(peer_id, set()).add(stream)
         return stream
 
     def keep(self, stream: Upstream) -> None:
         """Have a connection wait for its next request."""
-        waiting = self._idle[stream.peer_id]
-        if stream.closed() or len(waiting) >= _IDLE_MAX:
+        if stream.closed() or len(self._idle.get(stream.peer_id, ())) >= _IDLE_MAX:
             self.end(stream)
             return
         stream.used += 1
         stream.since = time.monotonic()
-        waiting[stream] = None
+        self._idle.setdefault(stream.peer_id, {})[stream] = None
         # Tornado listens for its end as long as there is a callback.
         stream.set_close_callback(lambda: self.end(stream))
 
     def end(self, stream: Upstream) -> None:
         """Close a connection."""
         stream.set_close_callback(None)
-        self._idle[stream.peer_id].pop(stream, None)
-        self._open[stream.peer_id].discard(stream)
+        self._idle.get(stream.peer_id, {}).pop(stream, None)
+        self._open.get(stream.peer_id, set()).discard(stream)
         stream.close()
 
     def drop(self, peer_id: str) -> None:

@@ -35,6 +35,7 @@ class Run(Generic[Order_co]):
         id: Its id.
         order: What was ordered.
         ending: How it ends, once that is decided.
+        saving_since: When saving the end began, by the monotonic clock.
         ended: Set when the end is saved.
         output: What it has printed, where that is kept.
         asker: Asks its client for approvals; None if the client can't be asked.
@@ -63,6 +64,7 @@ class Run(Generic[Order_co]):
         self.id = run_id
         self.order = order
         self.ending: Ending | None = None
+        self.saving_since: float | None = None
         self.ended = asyncio.Event()
         self.output: LiveOutput | None = None
         self.asker: Asker | None = None

@@ -49,6 +49,8 @@ _NEWEST: Final = Wanted()
 _DEFECT: Final = Ending(
     Status.FAILED, RunFailure("InternalError", "the server failed; its log says why")
 )
+_SAVE_SECONDS: Final = 10.0
+"""How long who cancels a run waits until its end is saved."""
 _SAVE_PAUSE_SECONDS: Final = 1.0
 """Between attempts to save an end, while the database can't be used."""
 _UNDOING_MAX: Final = 1000
@@ -223,9 +225,9 @@ class Runs:
         if self._stopping.is_set():
             raise StoppingError
         runner = self._runners[order.kind]
-        if order.session is not None:
-            await self._contexts.adopt(order.workspace, order.session)
+        await self._adopt(order)
         await runner.check(order)
+        await self._adopt(order)  # it may have moved; from here on, the run keeps it
         self._check_room(order.kind, order.workspace)
         if order.webhook is not None:
             self._webhooks.check(order.workspace, order.webhook)
@@ -260,6 +262,11 @@ class Runs:
             run.patience = loop.call_later(seconds, self._end_early, run, late)
         self._queue.enter(run)
         return run.record()
+
+    async def _adopt(self, order: Order) -> None:
+        """Have the context that an order names be here."""
+        if order.session is not None:
+            await self._contexts.adopt(order.workspace, order.session)
 
     async def _undo(self, run: Run[Any]) -> None:
         """Have nothing come of an order that couldn't be kept; nobody waits for it.
@@ -365,6 +372,7 @@ class Runs:
         """Save how a run ended, and then let others see it."""
         if run.patience is not None:
             run.patience.cancel()
+        run.saving_since = time.monotonic()
         while True:
             try:
                 if run.output is not None:
@@ -527,12 +535,13 @@ class Runs:
             TaskMissingError: The workspace has no task of that id.
             NotRunningError: The script has ended.
             TaskEndedError: The task has ended.
+            DatabaseError: It ends, which can't be saved now.
         """
         runner = self._runners[kind]
         run = self._find(kind, workspace, run_id)
         if run is not None:
             cancelled = self._end_early(run, runner.cancelled)
-            await run.ended.wait()
+            await _until_saved(run)
             if cancelled:
                 return run.record()
         record = await self.get(kind, workspace, run_id)
@@ -577,6 +586,25 @@ class Runs:
                 return
             if changed is not None:
                 await changed.wait()
+
+
+async def _until_saved(run: Run[Any]) -> None:
+    """Wait until a run has ended, however long its code takes to stop.
+
+    Raises:
+        DatabaseError: Its end can't be saved; it is as soon as it can.
+    """
+    ended = asyncio.ensure_future(run.ended.wait())
+    try:
+        while not ended.done():
+            since, now = run.saving_since, time.monotonic()
+            seconds = _SAVE_SECONDS if since is None else since + _SAVE_SECONDS - now
+            if seconds <= 0:
+                message = "that it is cancelled can't be saved yet"
+                raise DatabaseError(message)
+            await asyncio.wait({ended}, timeout=seconds)
+    finally:
+        ended.cancel()
 
 
 def _failed(error: ServerError) -> Ending:

@@ -23,7 +23,7 @@ from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.store import CELLS, CONTEXTS, ContextStore
 from isoserver.errors import DatabaseError, FencedError, WebhookLimitError
 from isoserver.heaps.records import HeapOrigin
-from isoserver.heaps.tables import HeapTables
+from isoserver.heaps.tables import HEAPS, HeapTables
 from isoserver.http.metrics import Metrics
 from isoserver.jupyter.sessions import Session, Sessions
 from isoserver.runs.records import Kind, RunRecord, Status
@@ -610,5 +610,38 @@ def test_what_is_committed_unheard_is_acknowledged(
                     owner = await tables.owner(connection, RUN, ("default", "r"))
                 assert owner is not None
             await one.database.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_heap_that_two_servers_save_at_once_is_both_s(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    values = {
+        "key": "k",
+        "size": 1,
+        "compressed_size": 1,
+        "engine": "",
+        "language": "javascript",
+        "execution_count": 1,
+        "automatic": False,
+    }
+
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            origin = HeapOrigin("default", tags={"a": "b"})
+            row = {**values, "workspace": "default", "created_at": 0, "last_used": 0}
+            async with other.database.begin() as connection:
+                await connection.execute(insert(HEAPS), row)
+                heaps = HeapTables(one.database)
+                adding = asyncio.ensure_future(
+                    heaps.add(origin, {**values, "automatic": True}, 1, {"d": 1})
+                )
+                await _wait_for_locks(connection, 1)
+            await adding
+            found = await heaps.find("default", "k")
+            assert found is not None
+            assert found.last_used > found.created_at == 0
+            assert found.tags == {"a": "b"}
 
     asyncio.run(scenario())

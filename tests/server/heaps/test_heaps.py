@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
+import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -12,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 from tests.support.heaps import SIZE_MAX, keep
-from tests.support.waiting import wait_for
+from tests.support.waiting import DEADLINE, wait_for
 
+from isokernel.timeouts import timeout
 from isokernel.v8.snapshot import Snapshot
 from isoserver.errors import (
     HeapDamagedError,
     HeapMissingError,
+    HeapStoreError,
     HeapUnsavableError,
     InvalidRequestError,
 )
+from isoserver.heaps import store
 from isoserver.heaps.content import pack, unpack
 from isoserver.heaps.tables import HEAPS
 
@@ -297,3 +302,45 @@ def test_a_heap_is_not_described_otherwise(
         assert await heaps.load("victim", one.key) == true
 
     use(test)
+
+
+def test_a_silent_store_holds_up_nothing_else(
+    use: Callable[..., None], packed: list[Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_SILENT_SECONDS", 0.3)
+
+    async def scenario(heaps: Heaps, _database: Database) -> None:
+        heap, answered = packed[0], threading.Event()
+        await heaps.import_file("default", heap.data)
+        asking = [
+            asyncio.ensure_future(heaps._threads.run(answered.wait)) for _ in range(40)
+        ]
+        try:
+            for call in (heaps.load, heaps.export_file, heaps.open):
+                with pytest.raises(HeapStoreError, match="answers nothing"):
+                    await call("default", heap.key)
+            async with timeout(DEADLINE):
+                await asyncio.to_thread(str)
+        finally:
+            answered.set()
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        assert {True, HeapStoreError} == {
+            one if one is True else type(one) for one in told
+        }
+        assert await heaps.load("default", heap.key)
+
+    use(scenario)
+
+
+def test_what_waits_for_a_slow_store_has_its_turn(
+    use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes in all: the store answers."""
+    monkeypatch.setattr(store, "_SILENT_SECONDS", 0.3)
+
+    async def scenario(heaps: Heaps, _database: Database) -> None:
+        begin = time.monotonic()
+        await asyncio.gather(*(heaps._threads.run(time.sleep, 0.1) for _ in range(96)))
+        assert time.monotonic() - begin > 0.5
+
+    use(scenario)

@@ -155,6 +155,17 @@ def test_what_is_set_aside_can_be_had_back(store: HeapStore) -> None:
     assert store.files() == []
 
 
+def test_what_is_set_aside_has_its_size(store: HeapStore) -> None:
+    store.write(KEYS[0], b"packed")
+    assert store.size(KEYS[0]) == 6
+    store.set_aside(KEYS[0])
+    assert store.exists(KEYS[0])
+    assert store.size(KEYS[0]) == 6
+    store.delete_aside(KEYS[0])
+    with pytest.raises(FileNotFoundError):
+        store.size(KEYS[0])
+
+
 def test_a_store_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(HeapStoreError, match="nosuch"):
         HeapStore("nosuch://place").open()

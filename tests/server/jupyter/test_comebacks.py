@@ -132,6 +132,32 @@ def test_a_sequence_goes_on_after_a_sleep(
     asyncio.run(scenario())
 
 
+def test_what_can_not_wake_a_context_now_is_answered(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
+    folder = tmp_path / "heaps"
+    server = servers(
+        *V8_FLAGS, "--hibernate-after-seconds", "0.2", "--heap-store", str(folder)
+    )
+
+    async def scenario() -> None:
+        with connect(server) as client:
+            context = client.run(PRINTS, language="javascript")["context_id"]
+            front = await Front(channels(server, context), "mine").connect()
+            await asyncio.to_thread(client.wait_state, context, "hibernated")
+            folder.rename(tmp_path / "away")
+            folder.touch()
+            asked = {"code": "go", "cursor_pos": 2}
+            told = await front.reply("complete_request", asked)
+            assert (told["status"], told["ename"]) == ("error", "HeapStoreError")
+            folder.unlink()
+            (tmp_path / "away").rename(folder)
+            assert "go" in (await front.reply("complete_request", asked))["matches"]
+            await front.close()
+
+    asyncio.run(scenario())
+
+
 def test_what_a_context_said_ends_with_it(
     servers: Callable[..., Server], tmp_path: Path
 ) -> None:

@@ -174,3 +174,30 @@ def test_what_a_silent_database_has_not_taken_is_not_tried_again_and_again(
             await database.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_a_cancellation_that_can_not_be_saved_is_told(
+    servers: Callable[..., Server], tmp_path: Path, away: Away
+) -> None:
+    server = servers(
+        *JAVASCRIPT_FLAGS, "--data-dir", str(tmp_path), "--database-url", away.url
+    )
+    with connect(server) as client:
+        order = {"code": "while (true) {}"}
+        run = client.post("/api/exec", json=order).json()["execution_id"]
+        path = f"/api/executions/{run}"
+        wait_for(lambda: client.get(path).json()["status"] == "running")
+        away.leave()
+        began = time.monotonic()
+        client.timeout = 2 * PATIENCE_SECONDS
+        told = client.post(f"{path}/cancel")
+        assert (told.status_code, told.headers["X-Error-Code"]) == (503, "database")
+        assert time.monotonic() - began < PATIENCE_SECONDS
+        away.come_back()
+
+        def ended() -> bool:
+            answer = client.get(path)
+            return answer.status_code == 200 and answer.json()["status"] == "cancelled"
+
+        wait_for(ended)
