@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LIST_MAX",
     "FileChange",
+    "FileErrorModel",
     "FileListQuery",
     "FileModel",
-    "FileProblemModel",
     "FilesModel",
     "etag",
     "file_answer",
@@ -73,12 +73,13 @@ class FileModel(AnswerModel):
     etag: str = Field(description="Changes whenever the file does.")
 
 
-class FileProblemModel(AnswerModel):
-    """A request that isn't what the API takes, or for a path that can't be one."""
+class FileErrorModel(AnswerModel):
+    """Why something can't be done with a file."""
 
     message: str
+    code: str = Field(default="", description="The reason's POSIX name, if it has one.")
     errors: list[FieldError] = Field(
-        default=[], description="Fields that are wrong; left out for a path."
+        default=[], description="Fields that are wrong, if it is they."
     )
 
 

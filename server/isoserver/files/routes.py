@@ -14,15 +14,23 @@ __all__ = ["FILE_ROUTES"]
 _INVALID: Final = Answer(
     400,
     "The request is invalid, or the path leads out of the folder.",
-    models.FileProblemModel,
+    models.FileErrorModel,
 )
-_MISSING: Final = Answer(404, "There is no such context or file.", ErrorModel)
+_MISSING: Final = Answer(
+    404, "There is no such context or file.", models.FileErrorModel
+)
 _CONFLICT: Final = Answer(
-    409, "It can't be done: a folder isn't empty, a file is there.", ErrorModel
+    409,
+    "It can't be done: a folder isn't empty, a file is there.",
+    models.FileErrorModel,
 )
-_CHANGED: Final = Answer(412, "The file isn't in the state that was named.", ErrorModel)
+_CHANGED: Final = Answer(
+    412, "The file isn't in the state that was named.", models.FileErrorModel
+)
 _LIMIT: Final = Answer(
-    413, "A limit of the folder is reached; its setting is named.", ErrorModel
+    413,
+    "A limit of the folder is reached; its setting is named.",
+    models.FileErrorModel,
 )
 _UNREADY: Final = Answer(503, "The server can't do it now.", ErrorModel)
 _FILE: Final = Answer(200, "What became of it.", models.FileModel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,9 +21,12 @@ FOREVER = "console.log('begun'); await new Promise(() => {})"
 
 def _keep_busy(client: Client, context_id: str, stack: ExitStack) -> None:
     """Have something run in a context until the stack ends."""
+    place = "/execute/async?on_disconnect=interrupt"
     asked = {"code": FOREVER, "context_id": context_id}
-    answer = stack.enter_context(client.stream("POST", "/execute/async", json=asked))
-    next(line for line in answer.iter_lines() if "begun" in line)
+    answer = stack.enter_context(client.stream("POST", place, json=asked))
+    lines = answer.iter_lines()
+    stack.enter_context(nullcontext(lines))  # who drops them drops the connection
+    next(line for line in lines if "begun" in line)
 
 
 def _wait_known(client: Client, number: int) -> None:
