@@ -182,6 +182,7 @@ OF_ONE: Final = {
             "test_several_approvals_at_a_time",
             "test_a_reviewer_may_say_no",
             "test_tasks_that_wait_take_no_place",
+            "test_approvals_are_decided_from_another_process",
         ),
         "each server lets a burst pass": (
             "test_guesses_are_slowed_down",
@@ -197,7 +198,7 @@ OF_ONE: Final = {
             "test_a_workspace_alone_has_everything",
             "test_pages_may_call_and_connections_are_bounded",
         ),
-        "each server has its own figures and processes": (
+        "each server has its own figures, processes and sources": (
             "test_metrics",
             "test_many_requests_wake_it_once",
             "test_whatever_is_asked_wakes",
@@ -206,6 +207,9 @@ OF_ONE: Final = {
             "test_what_fails_is_sent_again",
             "test_who_hangs_is_given_up",
             "test_redirects_are_not_followed",
+            "test_an_interrupted_cell_gives_its_requests_up",
+            "test_the_default_is_a_setting_and_a_check_can_be_cancelled",
+            "test_what_another_has_is_as_if_it_were_not[POST /sources/{name}/refresh]",
         ),
         "only the server where it was knows why": (
             "test_the_kernel_of_a_session_went_first",
@@ -214,6 +218,7 @@ OF_ONE: Final = {
         "what a context has said stays where it was": (
             "test_a_front_comes_back_to_the_next_server",
             "test_late_output_belongs_to_its_cell_after_a_sleep",
+            "test_a_cell_that_the_server_did_not_survive",
             "test_a_stream_goes_on_in_the_next_server",
             "test_a_server_that_comes_back_knows_what_has_run",
             "test_what_a_context_said_ends_with_it",
