@@ -23,6 +23,7 @@ from isoserver.errors import (
     HeapStoreError,
     LimitError,
     MovingError,
+    ServerError,
     StoppingError,
 )
 
@@ -150,10 +151,11 @@ class Hibernation:
         saving.cancel()
         await asyncio.wait([saving])
         left = self._registry.live()
+        # Others may have taken over by now, so that nothing is written.
         for context in left:
-            with suppress(DatabaseError):
+            with suppress(DatabaseError, StoppingError):
                 await self._store.store_cells(context, again=True)
-        with suppress(DatabaseError):
+        with suppress(DatabaseError, StoppingError):
             await self._store.write(*(self._last_record(one) for one in left))
             await self._store.flush()
         # What is still being saved comes too late: nobody is told that it is.
@@ -228,7 +230,7 @@ class Hibernation:
     async def _keep_or_tell(self, context: Context) -> None:
         try:
             await self.keep(context)
-        except (HeapError, LimitError, ContextError, DatabaseError) as error:
+        except ServerError as error:
             self._log.warning(
                 "a context can't be saved", context=context.id, reason=str(error)
             )

@@ -418,7 +418,7 @@ class ContextStore:
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait([self._writer])
-        with suppress(DatabaseError):
+        with suppress(DatabaseError, StoppingError):
             await self.flush()
 
     async def _flush_later(self) -> None:

@@ -293,6 +293,8 @@ class StoreThreads:
                         raise HeapStoreError(message)
                     break
                 await asyncio.wait({done}, timeout=_SILENT_SECONDS - silent)
+            if done.cancelled():  # they were closed before it was its turn
+                raise HeapStoreError(_ENDING)
             return await done
         finally:
             done.cancel()

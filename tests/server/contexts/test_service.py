@@ -104,6 +104,28 @@ def test_saving_gives_way_to_waking_but_not_for_long(
     with_contexts(settings, tmp_path, Database(url_of(None, tmp_path)), use)
 
 
+def test_a_server_that_others_take_over_from_ends_in_order(tmp_path: Path) -> None:
+    """Also amid its saves: nothing is written from then on, and that is no error."""
+
+    async def use(contexts: Contexts) -> None:
+        language = contexts.languages.find("javascript")
+        context = await contexts.create("default", language)
+        hibernation = contexts._hibernation
+        ending = asyncio.ensure_future(hibernation.stop(asyncio.Event()))
+        await wait_until(lambda: context.key in hibernation._hibernating)
+        contexts._store.abandon()
+        await ending
+        assert contexts._registry.is_live(context)
+
+    with_contexts(plain(tmp_path), tmp_path, Database(url_of(None, tmp_path)), use)
+
+
+async def wait_until(happened: Callable[[], bool]) -> None:
+    """Give way until something has happened; the test's own deadline bounds it."""
+    while not happened():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0)
+
+
 def plain(folder: Path, **given: Any) -> ServerSettings:
     """Return the settings of a server of JavaScript, without a sandbox."""
     one = {"languages": ["javascript"], "default_language": "javascript"}
