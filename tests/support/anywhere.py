@@ -183,6 +183,8 @@ OF_ONE: Final = {
             "test_a_reviewer_may_say_no",
             "test_tasks_that_wait_take_no_place",
             "test_approvals_are_decided_from_another_process",
+            "test_a_task_goes_on_when_its_call_is_approved",
+            "test_waiting_for_people_takes_no_time",
         ),
         "each server lets a burst pass": (
             "test_guesses_are_slowed_down",
@@ -191,6 +193,7 @@ OF_ONE: Final = {
         ),
         "so many may be on each server": (
             "test_too_many_contexts",
+            "test_who_wakes_gets_the_place_of_the_one_that_can_be_saved",
             "test_tasks_have_bounds",
             "test_the_queue_has_its_bounds",
             "test_one_workspace_does_not_starve_another",
@@ -232,6 +235,7 @@ OF_ONE: Final = {
             "test_actions_come_from_the_ui",
             "test_signing_in_and_out",
             "test_the_download_is_listed",
+            "test_sources",
         ),
     }.items()
     for name in names
