@@ -177,6 +177,7 @@ OF_ONE: Final = {
             "test_code_and_requests_see_the_same_files",
             "test_they_end_with_the_server",
             "test_others_are_not_let_in",
+            "test_an_exported_heap_has_its_files",
         ),
         "one server alone reads the pipe that approvals come by": (
             "test_several_approvals_at_a_time",
@@ -210,6 +211,7 @@ OF_ONE: Final = {
             "test_what_fails_is_sent_again",
             "test_who_hangs_is_given_up",
             "test_redirects_are_not_followed",
+            "test_two_hundred_contexts_that_loop",
             "test_an_interrupted_cell_gives_its_requests_up",
             "test_the_default_is_a_setting_and_a_check_can_be_cancelled",
             "test_what_another_has_is_as_if_it_were_not[POST /sources/{name}/refresh]",
@@ -230,6 +232,7 @@ OF_ONE: Final = {
         "it ends one server alone": (
             "test_a_server_that_stops_lets_runs_end",
             "test_streams_end_with_the_server",
+            "test_what_was_told_is_so_after_kill_9",
         ),
         "answers name the server that was asked": (
             "test_actions_come_from_the_ui",
