@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.support.server import Server
 
+HOOKS = "tests.support.programs.schemathesis_hooks"
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_schema_conformance,negative_data_rejection,unsupported_method"
@@ -39,6 +41,7 @@ def test_the_document_holds(servers: Callable[..., Server]) -> None:
         text=True,
         timeout=500,
         check=False,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": HOOKS},
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     with connect(server) as client:
