@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import Counter, OrderedDict, defaultdict
 from contextlib import suppress
-from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -158,8 +157,7 @@ class SharedBuckets:
         self._kind = kind
         self._held: defaultdict[str, int] = defaultdict(int)
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        dialect = import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
-        self._insert = dialect.insert(BUCKETS).on_conflict_do_nothing()
+        self._insert = database.insert(BUCKETS).on_conflict_do_nothing()
 
     async def take(self, workspace: str, rate: float) -> float:
         """Take one token out of a workspace's bucket, if there is one in it.
