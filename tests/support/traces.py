@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,12 +104,13 @@ class Collector:
         return [span for span in self.spans if span.trace_id == trace_id]
 
     def tree(self, trace_id: str, *names: str) -> Tree:
-        """Wait until a trace has spans of all these names."""
+        """Wait until a trace has spans of all these names, as many as are named."""
+        wanted = Counter(names)
 
         def ask() -> Tree | None:
             found = self.of(trace_id)
-            there = {span.name for span in found}
-            return Tree(found) if there >= set(names) else None
+            there = Counter(span.name for span in found)
+            return None if wanted - there else Tree(found)
 
         return wait_for(ask)
 

@@ -187,8 +187,11 @@ async def _ask(
         files = Files(settings, folder / "files")
         log = make_log(settings.log_level)
         heaps = Heaps(settings, database, folder, files, log)
-        await heaps.start(collect=False)
-        return await ask(heaps)
+        try:
+            await heaps.start(collect=False)
+            return await ask(heaps)
+        finally:
+            await heaps.close()
     finally:
         await database.close()
 

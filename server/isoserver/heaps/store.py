@@ -33,6 +33,7 @@ _S3: Final = ("s3://", "s3a://")
 _ASIDE: Final = ".aside"
 _ENDING: Final = "the store of heaps isn't used any more: the server is ending"
 _THREADS: Final = 16
+_CLOSE_SECONDS: Final = 2.0
 _SILENT_SECONDS: Final = 8.0
 """How long is waited for a thread while the store answers nothing. To ask it takes up
 to 20 s more, and clients wait for half a minute."""
@@ -311,9 +312,11 @@ class StoreThreads:
         self._answered = time.monotonic()
         return found
 
-    def close(self) -> None:
-        """Begin no more."""
+    async def close(self) -> None:
+        """Begin no more, and wait for those that there are, for a while."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        ending = asyncio.ensure_future(asyncio.to_thread(self._threads.shutdown))
+        await asyncio.wait({ending}, timeout=_CLOSE_SECONDS)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -565,7 +565,7 @@ def test_one_trace_goes_through_both_servers(both: AnyServer, trace: Trace) -> N
     context_id, owner, other = owned(both)
     with connect(other) as client:
         run(client, trace, QUIET, context_id=context_id)
-    tree = trace.tree("POST", "cell")
+    tree = trace.tree("POST", "cell", *2 * ["POST /execute"])
     cell = tree.one("cell")
     assert tree.path(cell) == ["POST /execute", "POST", "POST /execute", "cell"]
     passed = tree.one("POST")
@@ -597,7 +597,7 @@ def test_what_is_passed_on_while_it_comes(both: AnyServer, trace: Trace) -> None
         ) as answer,
     ):
         list(answer.iter_lines())
-    tree = streaming.tree("POST", "cell", "POST /execute/async")
+    tree = streaming.tree("POST", "cell", *2 * ["POST /execute/async"])
     way = ["POST /execute/async", "POST", "POST /execute/async", "cell"]
     assert tree.path(tree.one("cell")) == way
     assert tree.one("POST").end > tree.one("cell").start
@@ -629,8 +629,8 @@ def test_what_a_server_asks_for_an_agent(both: AnyServer, trace: Trace) -> None:
             await execute(agent, "return 1", sessionId=context_id)
 
     asyncio.run(call())
-    tree = trace.tree("run task", "cell", "POST")
     called = ["POST /mcp", "tools/call execute"]
+    tree = trace.tree("run task", "cell", "POST", *2 * called)
     way = [*called, "POST", *called, "run task", "cell"]
     assert tree.path(tree.one("cell")) == way
 
