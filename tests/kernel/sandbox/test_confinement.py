@@ -25,6 +25,7 @@ from isokernel.runtime import scripts
 from isokernel.sandbox import SandboxSettings, landlock, missing, seccomp
 from isokernel.settings import ContextSettings
 from isokernel.v8 import writer
+from isokernel.v8.children import Children
 
 if TYPE_CHECKING:
     from tests.support.local_contexts import LocalContext
@@ -300,10 +301,15 @@ def test_a_heap_that_cannot_be_saved_is_told(context: LocalContext) -> None:
     context.run("const held = new Intl.Segmenter().segment('a')")
 
     def work() -> str:
+        heaps = context.context.heaps
         try:
-            context.context.heaps.save()
+            heaps.save()
         except SnapshotFailedError as error:
-            return f"{error.reason}, {error.kind}, {error.path}"
+            told = f"{error.reason}, {error.kind}, {error.path}"
+            if error.kind is None:  # seen twice on a busy machine; why isn't known
+                with Children(heaps._isolate) as children:
+                    told += f": {children.run(heaps._print_unsavable, 30.0)}"
+            return told
         return "saved"
 
     assert confined(work) == (
