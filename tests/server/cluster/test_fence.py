@@ -70,6 +70,15 @@ CONTEXT_ROW = {
 }
 ROW: dict[str, Any] = {name: CONTEXT_ROW.get(name) for name in ContextRecord._fields}
 RECORD = ContextRecord._make(ROW.values())
+HEAP = {
+    "key": "k",
+    "size": 1,
+    "compressed_size": 1,
+    "engine": "",
+    "language": "javascript",
+    "execution_count": 1,
+    "automatic": False,
+}
 RUN_ROW = {
     "id": "r",
     "kind": "script",
@@ -365,15 +374,7 @@ class Parts:
         await self.sessions.note_made(KEY)
 
     async def step(self, said: str) -> None:
-        values = {
-            "key": said,
-            "size": 1,
-            "compressed_size": 1,
-            "engine": "",
-            "language": "javascript",
-            "execution_count": 1,
-            "automatic": False,
-        }
+        values = {**HEAP, "key": said}
         await self.heaps.add(HeapOrigin(*KEY, code=said), values, 10)
 
 
@@ -617,25 +618,15 @@ def test_what_is_committed_unheard_is_acknowledged(
 def test_a_heap_that_two_servers_save_at_once_is_both_s(
     postgresql: PostgreSQL, tmp_path: Path
 ) -> None:
-    values = {
-        "key": "k",
-        "size": 1,
-        "compressed_size": 1,
-        "engine": "",
-        "language": "javascript",
-        "execution_count": 1,
-        "automatic": False,
-    }
-
     async def scenario() -> None:
         async with members(postgresql.database(), tmp_path) as (one, other):
             origin = HeapOrigin("default", tags={"a": "b"})
-            row = {**values, "workspace": "default", "created_at": 0, "last_used": 0}
+            row = {**HEAP, "workspace": "default", "created_at": 0, "last_used": 0}
             async with other.database.begin() as connection:
                 await connection.execute(insert(HEAPS), row)
                 heaps = HeapTables(one.database)
                 adding = asyncio.ensure_future(
-                    heaps.add(origin, {**values, "automatic": True}, 1, {"d": 1})
+                    heaps.add(origin, {**HEAP, "automatic": True}, 1, {"d": 1})
                 )
                 await _wait_for_locks(connection, 1)
             await adding
