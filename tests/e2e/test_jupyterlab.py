@@ -175,10 +175,14 @@ def test_stop_button_stops_and_keeps_the_state(
 def test_cells_queued_behind_an_error_do_not_run(
     notebook: Callable[..., Notebook], expect: Any
 ) -> None:
-    book = notebook("let ran = 0;", "null.property", "ran = 1;", "ran")
+    # Without the question it could fail before the page has sent the others.
+    failing = "prompt('Go on?');\nnull.property"
+    book = notebook("let ran = 0;", failing, "ran = 1;", "ran")
     book.run(0)
     book.run_all()
-    expect(book.outputs(1)).to_contain_text("at cell 3:1:6")
+    expect(book.prompt(3)).to_have_text("[*]:")
+    book.input_box(1).press("Enter")
+    expect(book.outputs(1).last).to_contain_text("at cell 3:2:6")
     book.idle()
     expect(book.prompt(2)).to_have_text("[ ]:")
     book.run(3)

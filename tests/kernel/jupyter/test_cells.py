@@ -160,9 +160,11 @@ def test_cells_run_in_the_order_in_which_they_came(kernel: Kernel) -> None:
 
 
 def test_an_error_aborts_the_cells_that_wait_and_only_those(kernel: Kernel) -> None:
-    pause = "await new Promise(done => setTimeout(done, 100));"
-    failing = kernel.execute(f"{pause} throw new Error('stop')")
+    target = "go => Jupyter.comms.registerTarget('fail', go)"
+    failing = kernel.execute(f"await new Promise({target}); throw new Error('stop')")
+    kernel.begun(failing)
     waiting = [kernel.execute("globalThis.ran = true") for _ in range(3)]
+    kernel.send("comm_open", {"comm_id": "1", "target_name": "fail", "data": {}})
     assert kernel.reply(failing)["content"]["status"] == "error"
     later = kernel.execute("typeof ran")
     kernel.until_idle(failing)

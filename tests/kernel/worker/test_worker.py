@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.workers import WorkerClient, texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from isokernel.protocol.frames import Frame
 
 
 # -- cells -------------------------------------------------------------------------
@@ -79,13 +81,17 @@ def test_an_error_is_told(client: WorkerClient) -> None:
 
 
 def test_a_failed_cell_aborts_the_rest_only_if_asked_to(client: WorkerClient) -> None:
-    first = client.execute("throw 1", stop_on_error=True)
-    second = client.execute("2", stop_on_error=True)
-    client.finish(first)
-    assert client.finish(second)[1].content["status"] == "aborted"
-    first, second = client.execute("throw 1"), client.execute("2")
-    client.finish(first)
-    assert client.finish(second)[-2].content["status"] == "ok"
+    def fail_before(content: dict[str, Any]) -> list[Frame]:
+        first = client.execute("console.log('begun'); for (;;);", **content)
+        client.wait(lambda frame: frame.parent == first and frame.type == "stream")
+        second = client.execute("2", **content)
+        client.interrupt(first)
+        assert client.finish(first)[-2].content["ename"] == "KeyboardInterrupt"
+        return client.finish(second)
+
+    aborted = fail_before({"stop_on_error": True})
+    assert aborted[1].content["status"] == "aborted"
+    assert fail_before({})[-2].content["status"] == "ok"
 
 
 @pytest.mark.parametrize(
