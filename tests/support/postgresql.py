@@ -129,6 +129,23 @@ class PostgreSQL:
                     each.resume()
 
     @contextmanager
+    def unheard(self, listeners: int) -> Iterator[None]:
+        """Have nobody hear meanwhile of what others change."""
+        found = self.query(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE query ILIKE '%listen%' AND pid <> pg_backend_pid()"
+        )
+        processes = [psutil.Process(int(pid)) for pid in found.split()]
+        assert len(processes) == listeners
+        for each in processes:
+            each.suspend()
+        try:
+            yield
+        finally:
+            for each in processes:
+                each.resume()
+
+    @contextmanager
     def holding(self, statement: str, database: str) -> Iterator[None]:
         """Have a transaction go on meanwhile that has begun with a statement."""
         there = ("-h", str(self.folder), "-U", "postgres", "-d", database, "-qtA")

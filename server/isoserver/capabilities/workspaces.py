@@ -99,7 +99,7 @@ class WorkspacePolicies:
         Raises:
             DatabaseError: It can't be read.
         """
-        stale = not self._changes.connected or bool(self._stale & {workspace, None})
+        stale = self._changes.shared or bool(self._stale & {workspace, None})
         return await self._refresh(workspace) if stale else self.known(workspace)
 
     async def set(self, workspace: str, given: dict[str, Any], by: str) -> Narrowed:

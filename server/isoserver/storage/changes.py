@@ -39,7 +39,7 @@ __all__ = ["Change", "Changes"]
 
 _CHANNEL: Final = "isokernel_changes"
 _NOTIFY: Final = text("SELECT pg_notify(:channel, :payload)")
-_CHECK: Final = text("SELECT 1")
+_CHECK: Final = text("SELECT pg_listening_channels()")
 _CHECK_SECONDS: Final = 10.0
 """Time between two checks of a quiet connection: TCP says nothing of a lost peer."""
 _ANSWER_SECONDS: Final = 5.0
@@ -62,7 +62,12 @@ class Change(NamedTuple):
 
 
 class Changes:
-    """The feed of one process; used from the event loop only."""
+    """The feed of one process; used from the event loop only.
+
+    Attributes:
+        shared: Whether others write to the database, too. What they change arrives
+            milliseconds after they have answered.
+    """
 
     def __init__(self, database: Database, log: FilteringBoundLogger) -> None:
         """Keep what is needed; `start` begins to listen.
@@ -73,7 +78,7 @@ class Changes:
         """
         self._database = database
         self._log = log
-        self._shared = not database.is_sqlite
+        self.shared = not database.is_sqlite
         self._origin = secrets.token_hex(8)
         self._subscribers: dict[str, list[Callable[[Change | None], None]]] = (
             defaultdict(list)
@@ -87,11 +92,11 @@ class Changes:
 
         While this is false, read from the database instead of from a copy.
         """
-        return self._listening or not self._shared
+        return self._listening or not self.shared
 
     async def start(self) -> None:
         """Begin to listen; the database has been opened."""
-        if self._shared:
+        if self.shared:
             self._listener = asyncio.create_task(self._listen())
 
     async def close(self) -> None:
@@ -131,7 +136,7 @@ class Changes:
         change = Change(topic, workspace, row_id)
         async with self._database.begin() as connection:
             yield connection
-            if self._shared:
+            if self.shared:
                 payload = json.dumps([self._origin, *change])
                 await connection.execute(
                     _NOTIFY, {"channel": _CHANNEL, "payload": payload}
@@ -149,7 +154,7 @@ class Changes:
         Raises:
             DatabaseError: The database can't be reached.
         """
-        if self._shared:
+        if self.shared:
             payload = json.dumps([self._origin, topic, workspace, name])
             async with self._database.begin() as connection:
                 await connection.execute(

@@ -131,9 +131,8 @@ class Sources:
 
     async def list(self, workspace: str) -> list[Source]:
         """Return a workspace's sources, by name."""
-        await self._update()
-        found = [s for (owner, _), s in self._sources.items() if owner == workspace]
-        return sorted(found, key=lambda source: source.name)
+        await self._update(unheard=True)
+        return self._of(workspace)
 
     async def get(self, workspace: str, name: str) -> Source:
         """Return one source.
@@ -141,7 +140,7 @@ class Sources:
         Raises:
             SourceMissingError: The workspace has none of that name.
         """
-        await self._update()
+        await self._update(unheard=True)
         found = self._sources.get((workspace, name))
         if found is None:
             raise SourceMissingError(name)
@@ -232,7 +231,9 @@ class Sources:
             workspace: The workspace.
             only: Wait for the first attempt of this source only, if it has that name.
         """
-        sources = await self.list(workspace)
+        unheard = only is not None and (workspace, only) not in self._sources
+        await self._update(unheard=unheard)
+        sources = self._of(workspace)
         waited = [s for s in sources if only in (None, s.name) and not s.is_settled]
         if waited:
             await asyncio.gather(*(source.settled() for source in waited))
@@ -260,12 +261,25 @@ class Sources:
         if source is not None:
             source.refresh_soon()
 
-    async def _update(self) -> None:
-        """Load what has changed in the database, here or in other processes."""
-        if self._is_current and self._changes.connected:
+    def _of(self, workspace: str) -> list[Source]:
+        found = [s for (owner, _), s in self._sources.items() if owner == workspace]
+        return sorted(found, key=lambda source: source.name)
+
+    def _is_known(self, *, unheard: bool) -> bool:
+        told = self._is_current and self._changes.connected
+        return told and not (unheard and self._changes.shared)
+
+    async def _update(self, *, unheard: bool = False) -> None:
+        """Load what has changed in the database, here or in other processes.
+
+        Args:
+            unheard: Also what others have changed that hasn't been told here yet: who
+                adds a source through one server may ask the next one for it at once.
+        """
+        if self._is_known(unheard=unheard):
             return
         async with self._updating:
-            if self._is_current and self._changes.connected:
+            if self._is_known(unheard=unheard):
                 return
             self._is_current = True  # unless something changes from here on
             try:
