@@ -12,6 +12,7 @@ import contextvars
 import functools
 import inspect
 import secrets
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,7 @@ from isoserver.errors import HeapStoreError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
 __all__ = ["CONTENTS", "HeapFile", "HeapStore", "StoreThreads"]
 
@@ -34,9 +36,10 @@ _ASIDE: Final = ".aside"
 _ENDING: Final = "the store of heaps isn't used any more: the server is ending"
 _THREADS: Final = 16
 _CLOSE_SECONDS: Final = 2.0
+_SILENT: Final = "the store of heaps answers nothing that it is asked"
 _SILENT_SECONDS: Final = 8.0
-"""How long is waited for a thread while the store answers nothing. To ask it takes up
-to 20 s more, and clients wait for half a minute."""
+"""How long what is given up has waited for a thread. To ask the store takes up to 20 s
+more, and clients wait for half a minute."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -263,12 +266,20 @@ class HeapStore:
 
 
 class StoreThreads:
-    """Threads for what waits for a store, so that nothing else waits with it."""
+    """Threads for what waits for a store, so that nothing else waits with it.
+
+    Where the store is away, it is given up by those that have a thread, each in its own
+    time. What has waited long for a thread by then isn't to wait as long again: it
+    fails with them. While the store answers, however slowly, all have their turn.
+    """
 
     def __init__(self) -> None:
         """Begin none; each is begun when it is first needed."""
         self._threads = ThreadPoolExecutor(_THREADS, "isok-heaps")
+        self._lock = threading.Lock()
+        self._asked: dict[Future[Any], float] = {}
         self._answered = 0.0
+        self._closed = False
 
     async def run(
         self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
@@ -278,33 +289,31 @@ class StoreThreads:
         Raises:
             HeapStoreError: There is no thread for it, as the store answers none.
         """
-        context, began = contextvars.copy_context(), time.monotonic()
+        context = contextvars.copy_context()
         asking = functools.partial(context.run, function, *args, **kwargs)
-        try:
-            work = self._threads.submit(self._note, asking)
-        except RuntimeError as error:  # they are closed
-            raise HeapStoreError(_ENDING) from error
+        with self._lock:
+            try:
+                work = self._threads.submit(self._note, asking)
+            except RuntimeError as error:  # they are closed
+                raise HeapStoreError(_ENDING) from error
+            self._asked[work] = time.monotonic()
         done = asyncio.wrap_future(work)
         try:
-            while not done.done():
-                silent = time.monotonic() - max(began, self._answered)
-                if silent >= _SILENT_SECONDS:
-                    if work.cancel():
-                        message = "the store of heaps answers nothing that it is asked"
-                        raise HeapStoreError(message)
-                    break
-                await asyncio.wait({done}, timeout=_SILENT_SECONDS - silent)
-            if done.cancelled():  # they were closed before it was its turn
-                raise HeapStoreError(_ENDING)
-            return await done
+            await asyncio.wait({done})
+            if done.cancelled():
+                raise HeapStoreError(_ENDING if self._closed else _SILENT)
+            return done.result()
         finally:
             done.cancel()
+            with self._lock:
+                del self._asked[work]
 
     def _note(self, asking: Callable[[], R]) -> R:
-        """Ask, and note when an answer has come."""
+        """Ask, and note when an answer has come, or that none has."""
         try:
             found = asking()
         except HeapStoreError:
+            self._give_up()
             raise
         except BaseException:  # of what it has answered
             self._answered = time.monotonic()
@@ -312,8 +321,17 @@ class StoreThreads:
         self._answered = time.monotonic()
         return found
 
+    def _give_up(self) -> None:
+        """Have what waits for a thread fail, where nothing was answered meanwhile."""
+        now = time.monotonic()
+        with self._lock:
+            for work, since in self._asked.items():
+                if now - max(since, self._answered) >= _SILENT_SECONDS:
+                    work.cancel()  # unless it has a thread
+
     async def close(self) -> None:
         """Begin no more, and wait for those that there are, for a while."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         ending = asyncio.ensure_future(asyncio.to_thread(self._threads.shutdown))
         await asyncio.wait({ending}, timeout=_CLOSE_SECONDS)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import threading
-import time
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
 
     from isoserver.heaps.service import Heaps
     from isoserver.storage.database import Database
+
+NO_ANSWER = "it did not answer"
 
 
 def test_a_heap_is_of_its_workspaces(
@@ -307,26 +308,30 @@ def test_a_heap_is_not_described_otherwise(
 def test_a_silent_store_holds_up_nothing_else(
     use: Callable[..., None], packed: list[Packed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(store, "_SILENT_SECONDS", 0.0)
 
     async def scenario(heaps: Heaps, _database: Database) -> None:
-        heap, answered = packed[0], threading.Event()
+        heap, given_up = packed[0], threading.Event()
         await heaps.import_file("default", heap.data)
-        asking = [
-            asyncio.ensure_future(heaps._threads.run(answered.wait)) for _ in range(40)
+
+        def ask() -> None:
+            given_up.wait()
+            raise HeapStoreError(NO_ANSWER)
+
+        asking = [asyncio.ensure_future(heaps._threads.run(ask)) for _ in range(40)]
+        waiting = [
+            asyncio.ensure_future(call("default", heap.key))
+            for call in (heaps.load, heaps.export_file)
         ]
         try:
-            for call in (heaps.load, heaps.export_file, heaps.open):
-                with pytest.raises(HeapStoreError, match="answers nothing"):
-                    await call("default", heap.key)
             async with timeout(DEADLINE):
-                await asyncio.to_thread(str)
+                while len(heaps._threads._asked) < len(asking + waiting):
+                    await asyncio.to_thread(str)
         finally:
-            answered.set()
-        told = await asyncio.gather(*asking, return_exceptions=True)
-        assert {True, HeapStoreError} == {
-            one if one is True else type(one) for one in told
-        }
+            given_up.set()
+        told = await asyncio.gather(*asking, *waiting, return_exceptions=True)
+        assert {type(one) for one in told} == {HeapStoreError}
+        assert {str(one) for one in told} == {NO_ANSWER, store._SILENT}
         assert await heaps.load("default", heap.key)
 
     use(scenario)
@@ -335,12 +340,23 @@ def test_a_silent_store_holds_up_nothing_else(
 def test_what_waits_for_a_slow_store_has_its_turn(
     use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long that takes in all: the store answers."""
-    monkeypatch.setattr(store, "_SILENT_SECONDS", 0.3)
+    """However long that takes, and if it isn't what one of them wants."""
+    monkeypatch.setattr(store, "_SILENT_SECONDS", 0.0)
 
     async def scenario(heaps: Heaps, _database: Database) -> None:
-        begin = time.monotonic()
-        await asyncio.gather(*(heaps._threads.run(time.sleep, 0.1) for _ in range(96)))
-        assert time.monotonic() - begin > 0.5
+        answered = threading.Event()
+
+        def ask(number: int) -> int:
+            answered.wait()
+            if number == 0:
+                raise FileNotFoundError
+            return number
+
+        asking = [asyncio.ensure_future(heaps._threads.run(ask, n)) for n in range(96)]
+        await asyncio.to_thread(str)
+        answered.set()
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(told[0], FileNotFoundError)
+        assert told[1:] == list(range(1, 96))
 
     use(scenario)
