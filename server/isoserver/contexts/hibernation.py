@@ -17,11 +17,9 @@ from isoserver.contexts.context import State
 from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import (
     ContextDeadError,
-    ContextError,
     DatabaseError,
     HeapError,
     HeapStoreError,
-    LimitError,
     MovingError,
     ServerError,
     StoppingError,
@@ -52,11 +50,19 @@ _LOOK_SECONDS: Final = 0.01
 _WITH_PROCESS: Final = frozenset({State.IDLE, State.BUSY})
 
 
+_AWAY: Final = HeapStoreError, DatabaseError
+"""Failures that aren't about the context that is saved."""
+
+
 class _Failure(NamedTuple):
-    """Why a context could not be saved, and when it had been used last by then."""
+    """Why a context could not be saved, and when it had been used last by then.
+
+    Another attempt is only worth it if it has been used since, or if that passes.
+    """
 
     used: float
     reason: str
+    passes: bool
 
 
 class Hibernation:
@@ -314,12 +320,22 @@ class Hibernation:
         return may
 
     async def _hibernate_all(self, contexts: list[Context]) -> None:
+        """Hibernate all; none but the first ones if the store or database is away.
+
+        At the end of the server each is tried, as there is no other time.
+        """
         gate = asyncio.Semaphore(_SAVES_AT_ONCE)
+        away = False
 
         async def one(context: Context) -> None:
+            nonlocal away
             async with gate:
                 await self._give_way()
-                await self._hibernate(context)
+                if not away or self._stopping:
+                    try:
+                        await self._hibernate(context)
+                    except _AWAY:
+                        away = True
 
         results = await asyncio.gather(
             *(one(each) for each in contexts if each.process.can_save),
@@ -349,7 +365,12 @@ class Hibernation:
         }
 
     async def _hibernate(self, context: Context) -> None:
-        """Save an idle context and end its process, unless something is asked of it."""
+        """Save an idle context and end its process, unless something is asked of it.
+
+        Raises:
+            HeapStoreError: Nothing can be saved.
+            DatabaseError: Likewise.
+        """
         under_way = self._hibernating.get(context.key)
         if under_way is not None:
             await asyncio.wait([under_way])
@@ -367,15 +388,10 @@ class Hibernation:
             hibernated = ContextRecord.of(context, State.HIBERNATED.value, "")
             self._put_down(context, hibernated)
             return
-        used, failure = context.used, self._failures.get(context)
-        others = self._hibernating.keys() - {context.key}
-        if (
-            not context.is_quiet()
-            or not self._registry.may_hibernate(context.workspace, others)
-            or (failure is not None and failure.used == used)
-        ):
+        if not self._may_go(context):
             return
-        before = context.checkpoint
+        used, before = context.used, context.checkpoint
+        self._failures.pop(context, None)
         try:
             await self._heaps.keep(context, automatic=True)
             record = ContextRecord.of(context, State.HIBERNATED.value, "")
@@ -383,8 +399,11 @@ class Hibernation:
                 return
         except StoppingError:
             return  # nothing is written any more
-        except (HeapError, LimitError, ContextError, DatabaseError) as error:
-            self._failures[context] = _Failure(used, str(error))
+        except ServerError as error:
+            passes = isinstance(error, _AWAY)
+            self._failures[context] = _Failure(used, str(error), passes)
+            if passes:
+                raise
             return
         if before is not None and before.key != record.heap:
             await self._heaps.release(context.workspace, before.key)
@@ -398,7 +417,8 @@ class Hibernation:
         """Hibernate a context if it is idle, whatever it was used for a moment ago."""
         if self._registry.is_live(context):
             self._failures.pop(context, None)
-            await self._hibernate(context)
+            with suppress(*_AWAY):  # `why_awake` tells
+                await self._hibernate(context)
 
     def why_awake(self, context: Context) -> str:
         """Return why a context couldn't be saved; empty if it could, or wasn't idle."""
@@ -450,12 +470,17 @@ class Hibernation:
         """Hibernate the context that was idle for longest if the limit is reached.
 
         If that one can't be saved, it is the next one's turn.
+
+        Raises:
+            ContextLimitError: None can be saved.
+            HeapStoreError: Nothing can be.
+            DatabaseError: Likewise.
         """
         async with self._choosing:
             while self._registry.crowd(workspace) and self._hibernating:
                 under_way = list(self._hibernating.values())
                 await asyncio.wait(under_way, return_when="FIRST_COMPLETED")
-            idle = [one for one in self._registry.crowd(workspace) if self._may_go(one)]
+            idle = filter(self._may_go, self._registry.crowd(workspace))
             for one in sorted(idle, key=attrgetter("used")):
                 await self._hibernate(one)
                 if not self._registry.crowd(workspace):
@@ -469,10 +494,10 @@ class Hibernation:
 
     def _may_go(self, context: Context) -> bool:
         """Whether a context is idle, and wasn't found to be unsavable as it is."""
-        failure = self._failures.get(context)
+        failure, others = self._failures.get(context), self._hibernating.keys()
         return (
             context.process.can_save
             and context.is_quiet()
-            and self._registry.may_hibernate(context.workspace, ())
-            and (failure is None or failure.used != context.used)
+            and (failure is None or failure.passes or failure.used != context.used)
+            and self._registry.may_hibernate(context.workspace, others - {context.key})
         )

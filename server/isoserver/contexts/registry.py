@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
@@ -58,6 +58,8 @@ class Registry:
         self._live: dict[Key, Context] = {}
         self._ephemeral: dict[Key, Context] = {}
         self._records: dict[Key, ContextRecord] = {}
+        # The same by workspace: there may be very many of others.
+        self._recorded: defaultdict[str, dict[Key, ContextRecord]] = defaultdict(dict)
         self._recalled: WeakValueDictionary[Key, Context] = WeakValueDictionary()
         self._gone: OrderedDict[Key, str] = OrderedDict()
         self._clearing: dict[Key, list[asyncio.Future[None]]] = {}
@@ -80,8 +82,7 @@ class Registry:
         """Return the live and the recorded contexts of a workspace, oldest first."""
         found: list[tuple[float, Context | ContextRecord]] = [
             (record.created_at, record)
-            for record in self._records.values()
-            if record.workspace == workspace
+            for record in self._recorded.get(workspace, {}).values()
         ]
         found += [
             (context.created_at, context)
@@ -140,7 +141,7 @@ class Registry:
 
     def load(self, record: ContextRecord) -> None:
         """Add a record that an earlier server has left."""
-        self._records[record.key] = record
+        self._put(record)
 
     def add(self, context: Context) -> None:
         """Add a new context.
@@ -189,14 +190,14 @@ class Registry:
             raise ContextDeadError(reason)
         if context.key not in self._live:
             self.check_room(context.workspace)
-        self._records.pop(context.key, None)
+        self._take(context.key)
         self._live[context.key] = context
 
     def wake(self, context: Context) -> bool:
         """Have a recorded context live; False if it was deleted meanwhile."""
         if not self.knows(context):
             return False
-        self._records.pop(context.key, None)
+        self._take(context.key)
         self._live[context.key] = context
         return True
 
@@ -205,7 +206,7 @@ class Registry:
         if not self.knows(context):
             return
         self._live.pop(context.key, None)
-        self._records[context.key] = record
+        self._put(record)
         self._recalled[context.key] = context
 
     @contextmanager
@@ -248,7 +249,20 @@ class Registry:
     def pop_record(self, key: Key) -> ContextRecord | None:
         """Drop a context without a process; return its record."""
         self._recalled.pop(key, None)
-        return self._records.pop(key, None)
+        return self._take(key)
+
+    def _put(self, record: ContextRecord) -> None:
+        self._records[record.key] = record
+        self._recorded[record.workspace][record.key] = record
+
+    def _take(self, key: Key) -> ContextRecord | None:
+        record = self._records.pop(key, None)
+        if record is not None:
+            group = self._recorded[record.workspace]
+            del group[key]
+            if not group:
+                del self._recorded[record.workspace]
+        return record
 
     def clear(self) -> None:
         """Drop the live and the ephemeral contexts, which are all closed."""
@@ -306,8 +320,6 @@ class Registry:
         others = list(others)
         if len(self._records) + len(others) >= total:
             return False
-        share = self._settings.share_of(total)
-        if share == total:
-            return True
-        owned = sum(owner == workspace for owner, _ in (*self._records, *others))
-        return owned < share
+        owned = len(self._recorded.get(workspace, ()))
+        owned += sum(owner == workspace for owner, _ in others)
+        return owned < self._settings.share_of(total)

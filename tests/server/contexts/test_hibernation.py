@@ -296,6 +296,49 @@ def test_who_wakes_gets_the_place_of_the_one_that_can_be_saved(
         assert [listed[here]["state"] for here in ids] == ["idle", "hibernated", "idle"]
 
 
+def test_who_wakes_does_not_hear_of_files_of_others(
+    kept: tuple[str, ...], servers: Callable[..., Server]
+) -> None:
+    """A file that can't be read keeps its own context awake, and no other asleep."""
+    first = servers(*kept)
+    with connect(first) as client:
+        ids = [client.create() for _ in range(3)]
+        for here in ids:
+            client.run("let n = 41", context_id=here)
+    assert first.stop() == 0
+    # Not even root reads them then.
+    lacking = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    with connect(servers(*kept, "--contexts-max", "2", before=lacking)) as client:
+        unreadable = "require('node:fs').writeFileSync('secret', '', { mode: 0 })"
+        client.run(unreadable, context_id=ids[0])
+        client.run("1", context_id=ids[1])
+        assert client.text("n + 1", context_id=ids[2]) == "42"
+        listed = _listed(client)
+        assert [listed[here]["state"] for here in ids] == ["idle", "hibernated", "idle"]
+
+
+def test_who_wakes_is_told_when_nothing_can_be_saved(
+    kept: tuple[str, ...], servers: Callable[..., Server], tmp_path: Path
+) -> None:
+    heaps, away = tmp_path / "heaps", tmp_path / "away"
+    flags = (*kept, "--heap-store", str(heaps))
+    first = servers(*flags)
+    with connect(first) as client:
+        ids = [client.create() for _ in range(2)]
+        for here in ids:
+            client.run("let n = 41", context_id=here)
+    assert first.stop() == 0
+    with connect(servers(*flags, "--contexts-max", "1")) as client:
+        assert client.text("n", context_id=ids[0]) == "41"
+        heaps.rename(away)
+        heaps.write_text("not a folder", encoding="utf-8")
+        told = client.run("n", 503, context_id=ids[1])
+        assert "the store of heaps can't be used" in told["message"]
+        heaps.unlink()
+        away.rename(heaps)
+        assert client.text("n + 1", context_id=ids[1]) == "42"
+
+
 def test_bounds_of_sleep(servers: Callable[..., Server]) -> None:
     flags = (
         "--hibernate-after-seconds",
