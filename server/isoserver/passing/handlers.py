@@ -123,6 +123,20 @@ DOCUMENT: Final = "document"
 _OF_CONTEXTS: Final = frozenset({CONTEXT, FRONT, DOCUMENT})
 _ANYWHERE: Final = Target("", "")
 _OF_MCP: Final = frozenset({"/mcp", "/sse"})
+_WAKING: Final = frozenset(
+    {
+        *("/api/exec", "/execute", "/execute/async", "/tasks", *_OF_MCP),
+        *("/jupyter/api/kernels", "/jupyter/api/sessions"),
+        "/jupyter/api/kernels/{context_id}/restart",
+        *(
+            f"/contexts/{{context_id}}/{verb}"
+            for verb in ("complete", "fork", "forks", "inspect", "notebook", "restart")
+        ),
+    }
+)
+"""Routes of what needs a live context, or makes a front that will."""
+_ACTIONS: Final = "/ui/contexts/{context_id}/{action}"
+_WAKING_ACTIONS: Final = frozenset({"fork", "restart", "run"})
 
 
 class PassingHandler(Handler):
@@ -239,7 +253,9 @@ class PassingHandler(Handler):
         """
         if self.route in _OF_MCP and MARK in self.request.headers:
             return False
-        return self.request.method == "POST"
+        if self.route == _ACTIONS:
+            return self.path_kwargs["action"] in _WAKING_ACTIONS
+        return self.route in _WAKING and self.request.method == "POST"
 
     async def _look_for(self, target: Target) -> None:
         workspace = self.principal.workspace

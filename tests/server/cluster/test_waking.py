@@ -46,8 +46,13 @@ def test_contexts_wake_where_there_is_room(nodes: Nodes) -> None:
         second, two = nodes.start(*FLAGS)
         _wait_known(one, 2)
         # What doesn't wake it leaves it where it is.
-        shown = one.get(f"/contexts/{sleeper}")
-        assert shown.headers[OWNER] == nodes.servers[0].url
+        for method, what in (("GET", ""), ("POST", "/interrupt"), ("POST", "/move")):
+            answer = one.request(method, f"/contexts/{sleeper}{what}")
+            assert answer.status_code == 200, answer.text
+            there = second.url if what == "/move" else nodes.servers[0].url
+            assert answer.headers[OWNER] == there
+        back = two.post(f"/contexts/{sleeper}/move")
+        assert back.headers[OWNER] == nodes.servers[0].url
         woken = one.post("/execute", json={"code": "n += 1", "context_id": sleeper})
         assert woken.json()["items"][0]["text"] == "1", woken.text
         assert woken.headers[OWNER] == second.url
