@@ -147,14 +147,14 @@ class Database:
         )
 
         self._sessions = Sessions()
-        connect: dict[str, Any] = {"async_creator_fn": self._sessions.begin}
-        if self._variables is not None:
-            connect["server_settings"] = {**UNHEARD, **self._variables}
         return {
             "pool_size": _POOL,
             "pool_timeout": _POOL_SECONDS,
             "pool_pre_ping": True,
-            "connect_args": connect,
+            "connect_args": {
+                "async_creator_fn": self._sessions.begin,
+                "server_settings": {**UNHEARD, **(self._variables or {})},
+            },
         }
 
     def _open_sqlite(self, *place: Any, **options: Any) -> Any:

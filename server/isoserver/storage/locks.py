@@ -37,12 +37,6 @@ _ADVISORY_LOCK: Final = int.from_bytes(b"isokern", "big")
 _LOCK: Final = f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})"
 _LOCK_SHARED: Final = f"SELECT pg_try_advisory_lock_shared({_ADVISORY_LOCK})"
 _CHECK: Final = "SELECT 1"
-_KEEPALIVE: Final = (
-    # PostgreSQL notices within half a minute when a whole machine is gone.
-    "SET tcp_keepalives_idle = 10",
-    "SET tcp_keepalives_interval = 5",
-    "SET tcp_keepalives_count = 4",
-)
 _CHECK_SECONDS: Final = 5.0
 """Between two checks that PostgreSQL still holds the lock for this server."""
 _ANSWER_SECONDS: Final = 5.0
@@ -137,8 +131,6 @@ class ServerLock:
                 self._connection = await connection.execution_options(
                     isolation_level="AUTOCOMMIT"
                 )
-                for setting in _KEEPALIVE:
-                    await self._connection.exec_driver_sql(setting)
             locked = await self._connection.exec_driver_sql(self._statement)
             return bool(locked.scalar())
         except _outages() as error:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from isoserver.errors import DatabaseError
 from isoserver.storage.database import Database, url_of
+from isoserver.storage.silence import UNHEARD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,5 +68,23 @@ def test_a_query_amid_which_the_database_is_closed_fails(
             await asking
         with pytest.raises(DatabaseError, match="ConnectionAborted"):
             await ask()
+
+    asyncio.run(scenario())
+
+
+def test_postgresql_ends_sessions_that_it_hears_nothing_of(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        database = Database(url_of(postgresql.database(), tmp_path))
+        async with database.connect() as connection:
+            # What the others set can't be seen of a session over a local socket.
+            name = "idle_in_transaction_session_timeout"
+            found = await connection.scalar(
+                text("SELECT setting FROM pg_settings WHERE name = :name"),
+                {"name": name},
+            )
+            assert found == UNHEARD[name]
+        await database.close()
 
     asyncio.run(scenario())
