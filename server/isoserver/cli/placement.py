@@ -8,7 +8,7 @@ from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.cli.flags import parse
-from isoserver.settings.server import PREFIX, ServerSettings
+from isoserver.settings.server import PREFIX, S3_URLS, ServerSettings
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +20,6 @@ __all__ = ["add_commands"]
 
 _START_SECONDS: Final = 120.0
 _STORE: Final = f"{PREFIX}HEAP_STORE"
-_S3: Final = ("s3://", "s3a://")
 _S3_VARIABLES: Final = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     *("AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
@@ -139,7 +138,7 @@ def _variables(
     found = {
         name: value for name, value in environment.items() if name.startswith(PREFIX)
     }
-    if (heap_store or found.get(_STORE, "")).startswith(_S3):
+    if (heap_store or found.get(_STORE, "")).startswith(S3_URLS):
         found |= {
             name: environment[name] for name in _S3_VARIABLES if name in environment
         }

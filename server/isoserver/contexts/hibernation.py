@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from isoserver.contexts.context import State
-from isoserver.contexts.records import LIVE, ContextRecord
+from isoserver.contexts.records import LIVE, ContextRecord, why_dead
 from isoserver.errors import (
     ContextDeadError,
     DatabaseError,
-    HeapError,
     HeapStoreError,
     MovingError,
     ServerError,
@@ -448,14 +447,11 @@ class Hibernation:
         except BaseException as error:
             if not self._registry.is_live(context):
                 raise
-            lost = isinstance(error, HeapError) and not isinstance(
-                error, HeapStoreError
-            )
-            state = State.DEAD if lost else State.HIBERNATED
-            reason = f"it can't be woken: {error}" if lost else context.reason
-            record = ContextRecord.of(context, state.value, reason)
+            reason = why_dead(error)
+            state = State.DEAD if reason else State.HIBERNATED
+            record = ContextRecord.of(context, state.value, reason or context.reason)
             self._put_down(context, record)
-            if not lost:
+            if not reason:
                 raise
             self._store.write_soon(context.key, lambda: record)
             raise ContextDeadError(reason) from error

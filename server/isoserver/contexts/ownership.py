@@ -21,12 +21,11 @@ from isokernel.timeouts import timeout
 from isoserver.cluster.kinds import CONTEXT
 from isoserver.contexts.context import State
 from isoserver.contexts.kernel_ids import is_kernel_id, kernel_id
-from isoserver.contexts.records import ContextRecord
+from isoserver.contexts.records import ContextRecord, why_dead
 from isoserver.errors import (
     ContextFileError,
     DatabaseError,
     ElsewhereError,
-    HeapError,
     HeapStoreError,
     MovingError,
     PeerLostError,
@@ -335,17 +334,14 @@ class Ownership:
             *(call(key) for call in self.adopted),
             return_exceptions=True,
         )
-        lost = isinstance(unreadable, HeapError) and not isinstance(
-            unreadable, HeapStoreError
-        )
-        for error in (*failures, None if lost else unreadable):  # once none goes on
+        reason = why_dead(unreadable)
+        for error in (*failures, None if reason else unreadable):  # once none goes on
             if error is not None:
                 raise error
         if record is not row:
             await self._store.write(record)
-        if lost:
+        if reason:
             # Its row stays as it is: another server may be able to read it.
-            reason = f"it can't be woken: {unreadable}"
             record = record._replace(state=State.DEAD.value, reason=reason)
         self._registry.load(record)
         self._left.pop(key, None)

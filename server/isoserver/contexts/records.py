@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from isoserver.contexts.context import State
+from isoserver.errors import HeapError, HeapStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,10 +15,23 @@ if TYPE_CHECKING:
     from isoserver.contexts.context import Context, Key
     from isoserver.files.manifest import Manifest
 
-__all__ = ["LIVE", "Checkpoint", "ContextRecord", "HeapStorage", "LoadedHeap"]
+__all__ = [
+    "LIVE",
+    "Checkpoint",
+    "ContextRecord",
+    "HeapStorage",
+    "LoadedHeap",
+    "why_dead",
+]
 
 LIVE = "live"
 """The state, in the table, of a context that has a process."""
+
+
+def why_dead(error: BaseException | None) -> str:
+    """Return why a context is dead that can't be woken; empty if it may be later."""
+    lost = isinstance(error, HeapError) and not isinstance(error, HeapStoreError)
+    return f"it can't be woken: {error}" if lost else ""
 
 
 class Checkpoint(NamedTuple):

@@ -29,6 +29,7 @@ from isoserver.errors import (
     ForkError,
     InvalidRequestError,
     MovingError,
+    ServerError,
     StoppingError,
 )
 from isoserver.storage.retention import Sweeper
@@ -539,6 +540,9 @@ class Contexts:
                 await self._store.delete(key)
                 if self.ownership is not None:
                     await self.ownership.released(key)
+            if context.checkpoint is not None:
+                with suppress(ServerError):  # then it is collected
+                    await self._heaps.release(key[0], context.checkpoint.key)
 
     def _memory_of(self, language: Language) -> int | None:
         """Return what a context may have if nobody says; a kernel's launcher knows."""

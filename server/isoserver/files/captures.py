@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from isokernel.files.tree import Entry
     from isoserver.files.service import Files, Key
 
-__all__ = ["Capture", "Captured", "Run", "copy_file", "copy_tree", "fill"]
+__all__ = ["Capture", "Captured", "InThread", "copy_file", "copy_tree", "fill"]
 
-Run: TypeAlias = "Callable[[Callable[[], Any]], Awaitable[Any]]"
+InThread: TypeAlias = "Callable[[Callable[[], Any]], Awaitable[Any]]"
 """Has a thread call something, and returns what that returns."""
 
 _MODE: Final = 0o777
@@ -54,7 +54,7 @@ class Capture:
         files: Files,
         key: Key,
         stored: Callable[[str], bool],
-        run: Run,
+        run: InThread,
         stage: Path,
     ) -> None:
         """Wait for the moment.

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from isokernel.errors import FileError, reason_of
 from isokernel.files.folder import Folder, FolderLimits
 from isoserver.errors import ContextFileError, FolderError
-from isoserver.files.captures import Capture, Run, copy_tree
+from isoserver.files.captures import Capture, InThread, copy_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -199,7 +199,9 @@ class Files:
         """Return what is known of the contents of a folder's files, to be changed."""
         return self._digests.setdefault(folder, {})
 
-    def capture(self, key: Key, stored: Callable[[str], bool], run: Run) -> Capture:
+    def capture(
+        self, key: Key, stored: Callable[[str], bool], run: InThread
+    ) -> Capture:
         """Return what reads a context's files; see `Capture`."""
         return Capture(self, key, stored, run, self._place / f"stage-{_token()}")
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from isokernel.errors import reason_of
 from isoserver.errors import HeapStoreError, ServerError
+from isoserver.settings.server import S3_URLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,6 @@ _HEAPS: Final = ".heap"
 CONTENTS: Final = ".content"
 """The ending of files that have the contents of contexts' files."""
 _PART: Final = ".part"
-_S3: Final = ("s3://", "s3a://")
 _ASIDE: Final = ".aside"
 _ENDING: Final = "the store of heaps isn't used any more: the server is ending"
 _THREADS: Final = 16
@@ -354,7 +354,7 @@ def _options(url: str) -> dict[str, Any]:
     """Return what a kind of store is told besides its URL."""
     # A store that can't be reached is given up after 10 s, one that takes requests and
     # answers none after 20 s, in place of minutes: clients wait for that.
-    if url.startswith(_S3):
+    if url.startswith(S3_URLS):
         return {"config_kwargs": {"retries": {"max_attempts": 1}, "read_timeout": 10}}
     return {}
 

@@ -20,10 +20,8 @@ from isoserver.contexts.service import HOME
 from isoserver.errors import (
     ContextMissingError,
     DatabaseError,
-    ElsewhereError,
     ForeignContextError,
     InvalidRequestError,
-    MovingError,
     RateLimitError,
     RouteMissingError,
     ServerError,
@@ -429,8 +427,9 @@ class SessionHandler(SessionsHandler):
 
     async def _end_here(self, key: Key) -> None:
         """End a context that its session has left, unless another server has it."""
-        # That has been told. What nobody has is ours.
-        with suppress(ElsewhereError, MovingError, ContextMissingError):
+        # That has been told. What nobody has is ours. If it can't be ended now, it can
+        # be deleted later: it is in the list of contexts.
+        with suppress(ServerError):
             await self.parts.contexts.adopt(*key)
             await self.end(self.find_context(key[1]))
 

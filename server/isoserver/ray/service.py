@@ -31,7 +31,7 @@ def up(address: str, order: Order, seconds: float) -> list[ServerInfo]:
 
     Args:
         address: The address of the Ray cluster; `auto` for the one of this machine.
-        order: What is wanted; of a cluster that is up, only the number is changed.
+        order: What is wanted; of a cluster that is up, what holds for new servers.
         seconds: How long to wait until all that can be there answer.
 
     Raises:

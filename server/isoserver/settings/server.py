@@ -27,7 +27,7 @@ from isoserver.settings.network import NetSettings
 from isoserver.settings.packages import PackageSettings
 from isoserver.settings.webhooks import WebhookSettings, read_receivers
 
-__all__ = ["CONFIG_VARIABLE", "PREFIX", "ServerSettings"]
+__all__ = ["CONFIG_VARIABLE", "PREFIX", "S3_URLS", "ServerSettings"]
 
 PREFIX: Final = "ISOKERNEL_"
 """Of the variables that set them."""
@@ -37,9 +37,11 @@ CONFIG_VARIABLE: Final = f"{PREFIX}CONFIG"
 _MIB = 1 << 20
 _POSTGRESQL: Final = "asyncpg", "postgresql"
 _S3: Final = "s3fs", "s3"
+S3_URLS: Final = "s3://", "s3a://"
+"""How the URL begins of a store that speaks S3."""
 _DRIVERS: Final = {
     "database_url": {"postgresql": _POSTGRESQL, "postgres": _POSTGRESQL},
-    "heap_store": {"s3": _S3, "s3a": _S3},
+    "heap_store": {url.removesuffix("://"): _S3 for url in S3_URLS},
 }
 """What URLs with these schemes need: a module, and the extra that brings it."""
 _EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http"

@@ -132,7 +132,7 @@ class Sources:
     async def list(self, workspace: str) -> list[Source]:
         """Return a workspace's sources, by name."""
         await self._update(unheard=True)
-        return self._of(workspace)
+        return _of(workspace, self._sources)
 
     async def get(self, workspace: str, name: str) -> Source:
         """Return one source.
@@ -233,7 +233,7 @@ class Sources:
         """
         unheard = only is not None and (workspace, only) not in self._sources
         await self._update(unheard=unheard)
-        sources = self._of(workspace)
+        sources = _of(workspace, self._sources)
         waited = [s for s in sources if only in (None, s.name) and not s.is_settled]
         if waited:
             await asyncio.gather(*(source.settled() for source in waited))
@@ -260,10 +260,6 @@ class Sources:
         source = None if change is None else self.find(change.workspace, change.id)
         if source is not None:
             source.refresh_soon()
-
-    def _of(self, workspace: str) -> list[Source]:
-        found = [s for (owner, _), s in self._sources.items() if owner == workspace]
-        return sorted(found, key=lambda source: source.name)
 
     def _is_known(self, *, unheard: bool) -> bool:
         told = self._is_current and self._changes.connected
@@ -340,6 +336,11 @@ class Sources:
         from isoserver.tools.sources.openapi import Openapi  # noqa: PLC0415
 
         return Openapi(configuration, limits, self._log)
+
+
+def _of(workspace: str, sources: dict[_Key, Source]) -> list[Source]:
+    found = [source for (owner, _), source in sources.items() if owner == workspace]
+    return sorted(found, key=lambda source: source.name)
 
 
 def _encode(configuration: SourceSettings) -> str:
