@@ -134,7 +134,7 @@ class Heaps:
         await self._sweeper.close()
         if self._touching:
             await asyncio.wait(self._touching)
-        await self._threads.close()
+        await self._threads.close(self.give_up)
 
     # -- saving ------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from isokernel.errors import reason_of
+from isokernel.timeouts import timeout
 from isoserver.errors import HeapStoreError, ServerError
 from isoserver.settings.server import S3_URLS
 
@@ -34,8 +35,16 @@ CONTENTS: Final = ".content"
 _PART: Final = ".part"
 _ASIDE: Final = ".aside"
 _ENDING: Final = "the store of heaps isn't used any more: the server is ending"
+_ANSWER_SECONDS: Final = 20.0
+_LEAST_BYTES_PER_SECOND: Final = 1 << 20
+"""That many of what is sent are waited for in addition: no library has a bound for it,
+but for the next bytes of what comes back."""
+_READ_SECONDS: Final = 10.0
+_LONG: Final = frozenset({"cat_file", "cp_file", "find"})
+"""What may take longer in all."""
 _THREADS: Final = 16
-_CLOSE_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.1
+_ENDINGS: Final = 20
 _SILENT: Final = "the store of heaps answers nothing that it is asked"
 _SILENT_SECONDS: Final = 8.0
 """How long what is given up has waited for a thread. To ask the store takes up to 20 s
@@ -70,9 +79,7 @@ def _translated(method: Callable[P, R]) -> Callable[P, R]:
     def translated(*args: P.args, **kwargs: P.kwargs) -> R:
         store: HeapStore = args[0]  # type: ignore[assignment]  # they are methods
         try:
-            store.check_open()
             done = method(*args, **kwargs)
-            store.check_open()  # else nothing may have been done
         except ServerError:
             raise
         except FileNotFoundError as error:
@@ -82,7 +89,8 @@ def _translated(method: Callable[P, R]) -> Callable[P, R]:
             raise HeapStoreError(message) from error
         except Exception as error:  # each library has its own
             store.check_open()  # what was given up has come to nothing
-            message = f"the store of heaps can't be used: {reason_of(error)}"
+            reason = reason_of(error) or "it does not answer"
+            message = f"the store of heaps can't be used: {reason}"
             raise HeapStoreError(message) from error
         return done
 
@@ -116,6 +124,7 @@ class HeapStore:
         # Cached listings would hide what other processes have written since.
         options = {"use_listings_cache": False, **_options(self._url)}
         file_system, root = url_to_fs(self._url, **options)
+        file_system.retries = 1  # s3fs's own, besides those of the library that it uses
         return file_system, root.rstrip("/")
 
     @property
@@ -143,6 +152,31 @@ class HeapStore:
         if loop is not None:  # in which fsspec asks a store that is elsewhere
             loop.call_soon_threadsafe(_cancel_all, loop)
 
+    def _ask(self, what: str, *args: Any, size: int = 0, **options: Any) -> Any:
+        """Ask the store for one thing.
+
+        fsspec returns nothing for what was cancelled, as if it was done.
+
+        Args:
+            what: A method of fsspec's.
+            args: What it is given.
+            size: How many bytes are sent, which takes time.
+            options: What it is given besides.
+        """
+        self.check_open()
+        if getattr(self._fs, "async_impl", False) and what not in _LONG:
+            options["timeout"] = _ANSWER_SECONDS + size / _LEAST_BYTES_PER_SECOND
+        found = getattr(self._fs, what)(*args, **options)
+        self.check_open()
+        return found
+
+    def _move(self, path: str, to: str) -> None:
+        if self._is_local:
+            self._ask("mv", path, to)
+            return
+        self._ask("cp_file", path, to)
+        self._ask("rm_file", path)
+
     @_translated
     def open(self) -> None:
         """Make the folder, and check that it can be read.
@@ -152,9 +186,9 @@ class HeapStore:
                 it can't be used.
         """
         if self._is_local:
-            self._fs.makedirs(self._opened[1], exist_ok=True)
+            self._ask("makedirs", self._opened[1], exist_ok=True)
         try:
-            self._fs.cat_file(self._path("0" * 64))
+            self._ask("cat_file", self._path("0" * 64))
         except FileNotFoundError as error:
             if _is_bucket_missing(error):
                 raise
@@ -176,12 +210,13 @@ class HeapStore:
     def _write(self, key: str, packed: bytes) -> None:
         path = self._path(key)
         if not self._is_local:
-            self._fs.pipe_file(path, packed)  # an object appears when it is whole
+            # An object appears when it is whole.
+            self._ask("pipe_file", path, packed, size=len(packed))
             return
         part = f"{path}.{secrets.token_hex(8)}{_PART}"
         try:
-            self._fs.pipe_file(part, packed)
-            self._fs.mv(part, path)
+            self._ask("pipe_file", part, packed)
+            self._move(part, path)
         except BaseException:
             # On a disk that is full, what was written would keep it full.
             with suppress(OSError):
@@ -195,17 +230,13 @@ class HeapStore:
         Raises:
             FileNotFoundError: There is none.
         """
-        path = self._path(key)
-        for place in (path, path + _ASIDE):
-            with suppress(FileNotFoundError):
-                return bytes(self._fs.cat_file(place))
-        return bytes(self._fs.cat_file(path))  # it may have been brought back
+        return bytes(self._ask_anywhere("cat_file", key))
 
     @_translated
     def exists(self, key: str) -> bool:
         """Tell whether there is a file, set aside or not."""
         path = self._path(key)
-        return bool(self._fs.exists(path) or self._fs.exists(path + _ASIDE))
+        return bool(self._ask("exists", path) or self._ask("exists", path + _ASIDE))
 
     @_translated
     def size(self, key: str) -> int:
@@ -214,18 +245,21 @@ class HeapStore:
         Raises:
             FileNotFoundError: There is none.
         """
+        return int(self._ask_anywhere("size", key) or 0)
+
+    def _ask_anywhere(self, what: str, key: str) -> Any:
         path = self._path(key)
         for place in (path, path + _ASIDE):
             with suppress(FileNotFoundError):
-                return int(self._fs.size(place) or 0)
-        return int(self._fs.size(path) or 0)  # it may have been brought back
+                return self._ask(what, place)
+        return self._ask(what, path)  # it may have been brought back
 
     @_translated
     def set_aside(self, key: str) -> bool:
         """Set a file aside, to be brought back or deleted; False if there is none."""
         path = self._path(key)
         try:
-            self._fs.mv(path, path + _ASIDE)
+            self._move(path, path + _ASIDE)
         except FileNotFoundError:
             return False
         return True
@@ -235,10 +269,10 @@ class HeapStore:
         """Bring back what was set aside, unless it was written again meanwhile."""
         path = self._path(key)
         with suppress(FileNotFoundError):
-            if self._fs.exists(path):
-                self._fs.rm_file(path + _ASIDE)
+            if self._ask("exists", path):
+                self._ask("rm_file", path + _ASIDE)
             else:
-                self._fs.mv(path + _ASIDE, path)
+                self._move(path + _ASIDE, path)
 
     def delete_aside(self, key: str) -> None:
         """Delete a file that was set aside, if there is one."""
@@ -248,13 +282,13 @@ class HeapStore:
     def delete(self, path: str) -> None:
         """Delete a file that `files` has listed, if it is still there."""
         with suppress(FileNotFoundError):
-            self._fs.rm_file(path)
+            self._ask("rm_file", path)
 
     @_translated
     def files(self) -> list[HeapFile]:
         """List all files in the store, whatever their state."""
         try:
-            found = self._fs.find(self._opened[1], detail=True)
+            found = self._ask("find", self._opened[1], detail=True)
         except FileNotFoundError:
             return []
         ending = self._ending
@@ -329,12 +363,30 @@ class StoreThreads:
                 if now - max(since, self._answered) >= _SILENT_SECONDS:
                     work.cancel()  # unless it has a thread
 
-    async def close(self) -> None:
-        """Begin no more, and wait for those that there are, for a while."""
+    async def close(self, give_up: Callable[[], None]) -> None:
+        """Begin no more, and wait for those that there are, for a while.
+
+        Args:
+            give_up: Ends what is asked of the store. Called again and again, as a
+                thread may just be about to ask.
+        """
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
-        ending = asyncio.ensure_future(asyncio.to_thread(self._threads.shutdown))
-        await asyncio.wait({ending}, timeout=_CLOSE_SECONDS)
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def wait() -> None:
+            self._threads.shutdown()
+            with suppress(RuntimeError):  # nobody has waited for so long
+                loop.call_soon_threadsafe(ended.set)
+
+        # Not one of the loop's threads, which its end would wait for.
+        threading.Thread(target=wait, name="isok-heaps-end", daemon=True).start()
+        for _ in range(_ENDINGS):
+            with suppress(asyncio.TimeoutError):
+                async with timeout(_LOOK_SECONDS):
+                    await ended.wait()
+                return
+            give_up()
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
@@ -353,9 +405,10 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 def _options(url: str) -> dict[str, Any]:
     """Return what a kind of store is told besides its URL."""
     # A store that can't be reached is given up after 10 s, one that takes requests and
-    # answers none after 20 s, in place of minutes: clients wait for that.
+    # answers none after 20 s (`_ANSWER_SECONDS`), in place of minutes: clients wait.
     if url.startswith(S3_URLS):
-        return {"config_kwargs": {"retries": {"max_attempts": 1}, "read_timeout": 10}}
+        retries = {"max_attempts": 1}
+        return {"config_kwargs": {"retries": retries, "read_timeout": _READ_SECONDS}}
     return {}
 
 

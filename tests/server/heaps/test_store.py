@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.waiting import DEADLINE
 
 from isokernel.runtime import scripts
 from isoserver.errors import HeapDamagedError, HeapEngineError, HeapStoreError
@@ -69,6 +70,28 @@ store.give_up()
 asking.join()
 ask(store.exists, key)
 """
+PATIENT = """
+import sys
+from isoserver.errors import HeapStoreError
+from isoserver.heaps import store
+store._ANSWER_SECONDS, store._READ_SECONDS = 0.5, 0.25
+asked, key = store.HeapStore(sys.argv[1]), sys.argv[2]
+for ask in (
+    lambda: asked.write(key, b"0" * 1000),
+    lambda: asked.write(key, b"0" * (1 << 20)),
+    lambda: asked.read(key),
+    lambda: asked.exists(key),
+    lambda: asked.set_aside(key),
+    lambda: asked.bring_back(key),
+    asked.files,
+    asked.open,
+):
+    try:
+        ask()
+    except HeapStoreError as error:
+        print(error)
+"""
+
 LATE_GIVER = """
 import sys, threading
 from isoserver.errors import HeapStoreError
@@ -90,10 +113,10 @@ if sys.argv[3] == "before":
 else:
     begun, given = threading.Event(), threading.Event()
     pipe = store._opened[0].pipe_file
-    def late(*asked):
+    def late(*asked, **options):
         begun.set()
         given.wait()
-        return pipe(*asked)
+        return pipe(*asked, **options)
     store._opened[0].pipe_file = late
     asking.start()
     begun.wait()
@@ -220,6 +243,27 @@ def test_who_waits_for_a_silent_store_is_told_that_it_is_given_up() -> None:
             said, _ = asking.communicate("give up\n")
             assert time.monotonic() - began < 5
     assert said.count("the server is ending") == 2
+
+
+def test_a_store_that_takes_requests_and_answers_none_is_given_up() -> None:
+    """Each request ends by itself; what is sent has no other bound."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        variables = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+        said = subprocess.run(
+            [sys.executable, "-c", PATIENT, "s3://silent/in/here", KEYS[0]],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=DEADLINE,
+        ).stdout.splitlines()
+    assert len(said) == 8
+    assert all("the store of heaps can't be used" in line for line in said)
+    assert sum("it does not answer" in line for line in said) >= 2
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
