@@ -53,6 +53,7 @@ from isoserver.settings.logs import make_log
 from isoserver.storage.changes import Changes
 from isoserver.storage.database import SERVER_VARIABLE, Database
 from isoserver.storage.locks import ServerLock
+from isoserver.storage.tasks import end_tasks
 from isoserver.tools.routes import TOOL_ROUTES
 from isoserver.tools.service import Tools
 from isoserver.ui.routes import UI_ROUTES
@@ -348,9 +349,7 @@ class Server:
 
     async def _leave(self, cluster: Cluster) -> None:
         """Leave the cluster, once nothing is left here that is owned."""
-        for mending in self._mending:
-            mending.cancel()  # whoever begins next does it
-        await asyncio.gather(*self._mending, return_exceptions=True)
+        await end_tasks(*self._mending)  # whoever begins next does it
         await cluster.close()
 
     # -- from start to end -------------------------------------------------------------
@@ -599,6 +598,8 @@ class Server:
         """
         starting = asyncio.ensure_future(self.start())
         await _first([stopped], starting)
+        if stopped.is_set():
+            self.database.expect_end()
         await asyncio.wait([starting])  # it was cancelled if it hadn't ended
         if starting.cancelled():
             return False
@@ -632,6 +633,7 @@ class Server:
             # Meanwhile requests are told why nothing is served.
             back = asyncio.ensure_future(self.cluster.give_up())
             await _first([stopped], back)
+            await end_tasks(back)
         return not stopped.is_set()
 
     def _end_when_continued(self, cluster: Cluster) -> None:

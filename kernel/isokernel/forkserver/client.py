@@ -224,6 +224,11 @@ class ForkServer:
         Args:
             kill: And everything that it has forked.
         """
+        requests = self._requests
+        if requests is not None and not self._ready:
+            # Who waits for its start has the lock.
+            with contextlib.suppress(OSError):
+                requests.shutdown(socket.SHUT_RDWR)
         with self._lock:
             if self._closed:
                 return

@@ -15,6 +15,7 @@ from jwt.exceptions import PyJWTError
 from isokernel.timeouts import timeout
 from isoserver.errors import IssuerError
 from isoserver.settings.access import ALGORITHMS, is_loopback
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +90,7 @@ class Issuer:
     async def close(self) -> None:
         """Stop fetching."""
         if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.gather(self._fetching, return_exceptions=True)
+            await end_tasks(self._fetching)
 
     def _age(self) -> float:
         """Return the seconds since the keys were fetched, infinity if never."""

@@ -16,6 +16,7 @@ from sqlalchemy import Column, Double, String, Table, func, select, text, update
 
 from isoserver.errors import DatabaseError, RateLimitError
 from isoserver.storage.database import SHARED
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,9 +251,7 @@ class SharedFailures:
 
     async def close(self) -> None:
         """Tell nothing more."""
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.wait([self._telling])
+        await end_tasks(self._telling)
 
     async def _tell(self) -> None:
         """Tell the database what was taken, until nothing more is."""

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from isokernel.timeouts import timeout
 from isoserver.cluster import tables
 from isoserver.errors import DatabaseError, InvalidSettingsError, LeaseError
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,9 +145,7 @@ class Lease:
 
     async def close(self) -> None:
         """End it: what this server owned is nobody's from now on."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.wait([self._renewing])
+        await end_tasks(self._renewing)
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(*_OUTAGES):

@@ -19,6 +19,7 @@ from isoserver.errors import (
     ServerMissingError,
     UnmovableError,
 )
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -169,8 +170,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Leave the cluster: what is owned here is nobody's from now on."""
-        for task in self._burying.values():
-            task.cancel()
+        await end_tasks(*self._burying.values())
         if self._lease is not None:
             await self._lease.close()
             with suppress(DatabaseError):

@@ -23,6 +23,7 @@ from isoserver.errors import (
     ServerError,
     StoppingError,
 )
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -152,9 +153,7 @@ class Hibernation:
             timeout=self._settings.shutdown_save_timeout_seconds,
             return_when="FIRST_COMPLETED",
         )
-        ended.cancel()
-        saving.cancel()
-        await asyncio.wait([saving])
+        await end_tasks(ended, saving)
         left = self._registry.live()
         # Others may have taken over by now, so that nothing is written.
         for context in left:

@@ -35,6 +35,7 @@ from isoserver.contexts.history import Cell
 from isoserver.contexts.records import LIVE, ContextRecord
 from isoserver.errors import DatabaseError, StoppingError
 from isoserver.storage.database import METADATA
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -415,9 +416,7 @@ class ContextStore:
 
     async def close(self) -> None:
         """Write what waits, and nothing after it."""
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.wait([self._writer])
+        await end_tasks(self._writer)
         with suppress(DatabaseError, StoppingError):
             await self.flush()
 

@@ -26,6 +26,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from isokernel.timeouts import timeout
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -102,8 +103,7 @@ class Changes:
     async def close(self) -> None:
         """Stop listening."""
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+            await end_tasks(self._listener)
             self._listening = False
 
     def subscribe(self, topic: str, callback: Callable[[Change | None], None]) -> None:

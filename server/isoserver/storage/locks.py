@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from isokernel.timeouts import timeout
 from isoserver.errors import DatabaseError, TakenError
 from isoserver.storage.file_locks import PAUSE_SECONDS, lock_files
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,9 +104,7 @@ class ServerLock:
 
     async def release(self) -> None:
         """Unlock both."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.wait([self._watcher])
+        await end_tasks(self._watcher)
         await self._disconnect()
         if self._files is not None:
             self._files.release()

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from isokernel.timeouts import timeout
 from isoserver.errors import ServerError
+from isoserver.storage.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,9 +59,7 @@ class Sweeper:
 
     async def close(self) -> None:
         """Stop, also in the middle of a sweep."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end_tasks(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -81,9 +81,7 @@ class Sessions:
             OSError: The database can't be reached, or isn't to be any more.
             asyncio.TimeoutError: It doesn't answer.
         """
-        if self._over:
-            message = "the database isn't asked any more"
-            raise ConnectionAbortedError(message)
+        self._check()
         limits = {"timeout": _CONNECT_SECONDS, "command_timeout": _ANSWER_SECONDS}
         try:
             made: _Session = await asyncpg.connect(
@@ -93,12 +91,22 @@ class Sessions:
             if self.last:
                 self.give_up()
             raise
+        try:
+            self._check()  # it may be over by now
+        except ConnectionAbortedError:
+            made.terminate()
+            raise
         its = made._transport.get_extra_info("socket")  # noqa: SLF001 - there is no other way
         if its.family != socket.AF_UNIX:
             for level, name, value in _WATCHING:
                 its.setsockopt(level, name, value)
         self._open.add(made)
         return made
+
+    def _check(self) -> None:
+        if self._over:
+            message = "the database isn't asked any more"
+            raise ConnectionAbortedError(message)
 
     def hang_up(self) -> None:
         """End all, as the database is silent: whoever waits for it is told so."""

@@ -31,6 +31,7 @@ from isoserver.errors import (
 )
 from isoserver.principal import DEFAULT_WORKSPACE
 from isoserver.settings.webhooks import read_receivers
+from isoserver.storage.tasks import end_tasks
 from isoserver.tools.audit import Audit, Entry
 from isoserver.webhooks.store import PendingWebhook, WebhookStore
 
@@ -170,13 +171,7 @@ class Webhooks:
         """Send no more; what isn't delivered is sent by the next server."""
         if self._ending:
             await asyncio.wait(self._ending)
-        tasks = [*self._sending.values()]
-        if self._task is not None:
-            tasks.append(self._task)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_tasks(self._task, *self._sending.values())
         if self._sender is not None:
             await self._sender.close()
 

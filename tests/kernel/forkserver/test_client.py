@@ -354,6 +354,35 @@ def test_all_die_with_the_server() -> None:
             os.close(pidfd)
 
 
+def test_who_closes_one_that_does_not_start_waits_for_no_start() -> None:
+    fork_server = ForkServer()
+    fork_server.launch()
+    process = psutil.Process(fork_server.pid)
+    process.suspend()
+    told: list[ForkServerError] = []
+
+    def start() -> None:
+        with pytest.raises(ForkServerError) as raised:
+            fork_server.start()
+        told.append(raised.value)
+
+    def has_begun() -> bool:
+        free = fork_server._lock.acquire(blocking=False)
+        if free:
+            fork_server._lock.release()
+        return not free
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    wait_for(has_begun)
+    begun = time.monotonic()
+    fork_server.close()
+    assert time.monotonic() - begun < 15  # of 30 for a start
+    starting.join()
+    assert len(told) == 1
+    assert not process.is_running()
+
+
 def test_there_is_none_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ForkServerError, match="only on Linux"):

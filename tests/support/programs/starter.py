@@ -123,7 +123,7 @@ class WaitingForkServer:
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float | None = None) -> int:
         """Wait for the exit status.
 
         Raises:
@@ -135,7 +135,7 @@ class WaitingForkServer:
             os.close(ended)
         status = self.poll()
         if status is None:
-            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
         return status
 
     def kill(self) -> None:

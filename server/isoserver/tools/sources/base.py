@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from isokernel.timeouts import timeout
 from isoserver.errors import SourceError, ToolError, ToolFailedError
+from isoserver.storage.tasks import end_tasks
 from isoserver.tools.redaction import Redactor
 from isoserver.tools.sources.credentials import credentials
 
@@ -172,8 +173,7 @@ class Source(ABC):
         """End the session and wait until it has ended."""
         self._closing = True
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
             self._task = None
 
     async def settled(self) -> None:
