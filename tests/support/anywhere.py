@@ -195,6 +195,8 @@ OF_ONE: Final = {
         "so many may be on each server": (
             "test_too_many_contexts",
             "test_who_wakes_gets_the_place_of_the_one_that_can_be_saved",
+            "test_who_wakes_does_not_hear_of_files_of_others",
+            "test_who_wakes_is_told_when_nothing_can_be_saved",
             "test_tasks_have_bounds",
             "test_the_queue_has_its_bounds",
             "test_one_workspace_does_not_starve_another",
