@@ -89,8 +89,7 @@ class Issuer:
 
     async def close(self) -> None:
         """Stop fetching."""
-        if self._fetching is not None:
-            await end_tasks(self._fetching)
+        await end_tasks(self._fetching)
 
     def _age(self) -> float:
         """Return the seconds since the keys were fetched, infinity if never."""

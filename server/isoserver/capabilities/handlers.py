@@ -42,7 +42,9 @@ class WorkspaceCapabilitiesHandler(Handler):
 
     async def get(self) -> None:
         """Answer what holds."""
-        narrowed = await self.parts.capabilities.narrowed(self.principal.workspace)
+        narrowed = await self.parts.capabilities.narrowed(
+            self.principal.workspace, unheard=True
+        )
         self._show(narrowed)
 
     async def put(self) -> None:

@@ -193,15 +193,19 @@ class Capabilities:
         """Return a context's policy as it was given."""
         return self._given.get(key, {})
 
-    async def narrowed(self, workspace: str) -> Narrowed:
+    async def narrowed(self, workspace: str, *, unheard: bool = False) -> Narrowed:
         """Return what narrows a workspace's policy; its administrator has set it.
+
+        Args:
+            workspace: The workspace.
+            unheard: Also if it was set through another server that hasn't told yet.
 
         Raises:
             DatabaseError: It can't be read.
         """
         if self._narrowed is None:
             return Narrowed()
-        return await self._narrowed.current(workspace)
+        return await self._narrowed.current(workspace, unheard=unheard)
 
     async def narrow(self, workspace: str, given: dict[str, Any], by: str) -> Narrowed:
         """Narrow a workspace's policy, for what runs as well.

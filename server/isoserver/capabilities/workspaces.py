@@ -93,13 +93,18 @@ class WorkspacePolicies:
         """Return what is known now: what was changed a moment ago may be missing."""
         return self._known.get(workspace, _NOTHING)
 
-    async def current(self, workspace: str) -> Narrowed:
+    async def current(self, workspace: str, *, unheard: bool = False) -> Narrowed:
         """Return what counts now.
+
+        Args:
+            workspace: The workspace.
+            unheard: Also if it was set through another server that hasn't told yet.
 
         Raises:
             DatabaseError: It can't be read.
         """
-        stale = self._changes.shared or bool(self._stale & {workspace, None})
+        stale = bool(self._stale & {workspace, None}) or not self._changes.connected
+        stale = stale or (unheard and self._changes.shared)
         return await self._refresh(workspace) if stale else self.known(workspace)
 
     async def set(self, workspace: str, given: dict[str, Any], by: str) -> Narrowed:

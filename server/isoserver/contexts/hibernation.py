@@ -9,7 +9,6 @@ import asyncio
 import os
 import time
 from contextlib import suppress
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -115,6 +114,8 @@ class Hibernation:
         self._gone = gone
         self.cut_off: set[Key] = set()
         self._choosing = asyncio.Lock()
+        # When a context could last not be saved as nothing can be, and why.
+        self._away: tuple[float, type[ServerError], str] | None = None
         self._durable = bool(settings.data_dir or settings.database_url)
 
     # -- the server's life -------------------------------------------------------------
@@ -336,7 +337,11 @@ class Hibernation:
                         away = True
 
         results = await asyncio.gather(
-            *(one(each) for each in contexts if each.process.can_save),
+            *(
+                one(each)
+                for each in sorted(contexts, key=self._turn)
+                if each.process.can_save
+            ),
             return_exceptions=True,
         )
         for error in results:
@@ -400,9 +405,11 @@ class Hibernation:
         except ServerError as error:
             passes = isinstance(error, _AWAY)
             self._failures[context] = _Failure(used, str(error), passes)
-            if passes:
-                raise
-            return
+            if not passes:
+                return
+            kind = next(kind for kind in _AWAY if isinstance(error, kind))
+            self._away = time.monotonic(), kind, str(error)
+            raise
         if before is not None and before.key != record.heap:
             await self._heaps.release(context.workspace, before.key)
         if context.is_quiet() and context.used == used:
@@ -434,7 +441,7 @@ class Hibernation:
         if self._stopping:
             raise StoppingError
         self._waking = {**self._being_woken(), context: time.monotonic()}
-        await self._make_room(context.workspace)
+        await self.make_room(context.workspace)
         checkpoint = context.checkpoint
         if checkpoint is None or not self._registry.wake(context):
             if self._servers is not None and checkpoint is not None:
@@ -461,26 +468,34 @@ class Hibernation:
         self.record(context)
         return heap
 
-    async def _make_room(self, workspace: str) -> None:
+    async def make_room(self, workspace: str) -> None:
         """Hibernate the context that was idle for longest if the limit is reached.
 
-        If that one can't be saved, it is the next one's turn.
+        If that one can't be saved, it is the next one's turn; those that couldn't be
+        last time are the last ones. Where nothing can be saved, the first one that
+        waits for that finds out for all who wait.
 
         Raises:
             ContextLimitError: None can be saved.
             HeapStoreError: Nothing can be.
             DatabaseError: Likewise.
         """
+        began = time.monotonic()
         async with self._choosing:
+            if self._away is not None and self._away[0] > began:
+                raise self._away[1](self._away[2])
             while self._registry.crowd(workspace) and self._hibernating:
                 under_way = list(self._hibernating.values())
                 await asyncio.wait(under_way, return_when="FIRST_COMPLETED")
             idle = filter(self._may_go, self._registry.crowd(workspace))
-            for one in sorted(idle, key=attrgetter("used")):
+            for one in sorted(idle, key=self._turn):
                 await self._hibernate(one)
                 if not self._registry.crowd(workspace):
                     break
         self._registry.check_room(workspace)
+
+    def _turn(self, context: Context) -> tuple[bool, float]:
+        return context in self._failures, context.used
 
     def can_wake(self, workspace: str) -> bool:
         """Whether there is room for a context that wakes, or others can make it."""

@@ -825,6 +825,8 @@ class Contexts:
             message = f"a {context.language.name} context can't begin from a heap"
             raise ForkError(message)
         same = heap is not None and heap.checkpoint == context.checkpoint
+        if not self._registry.is_live(context):
+            await self._hibernation.make_room(context.workspace)
         self._registry.revive(context)
         restored = None
         if heap is not None:

@@ -50,6 +50,10 @@ _SILENT_SECONDS: Final = 8.0
 """How long what is given up has waited for a thread. To ask the store takes up to 20 s
 more, and clients wait for half a minute."""
 
+_WAIT_SECONDS: Final = _ANSWER_SECONDS + _SILENT_SECONDS
+"""How long a thread is waited for at most while nothing comes to an end: a folder of
+another machine's may fail never."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -333,6 +337,11 @@ class StoreThreads:
             self._asked[work] = time.monotonic()
         done = asyncio.wrap_future(work)
         try:
+            while not done.done():
+                silent = time.monotonic() - max(self._asked[work], self._answered)
+                if silent >= _WAIT_SECONDS and not work.cancel():
+                    break  # it has a thread by now
+                await asyncio.wait({done}, timeout=max(_WAIT_SECONDS - silent, 0.0))
             await asyncio.wait({done})
             if done.cancelled():
                 raise HeapStoreError(_ENDING if self._closed else _SILENT)

@@ -125,7 +125,7 @@ _ANYWHERE: Final = Target("", "")
 _OF_MCP: Final = frozenset({"/mcp", "/sse"})
 _WAKING: Final = frozenset(
     {
-        *("/api/exec", "/execute", "/execute/async", "/tasks", *_OF_MCP),
+        *("/api/exec", "/execute", "/execute/async", "/mcp", "/tasks"),
         *("/jupyter/api/kernels", "/jupyter/api/sessions"),
         "/jupyter/api/kernels/{context_id}/restart",
         *(

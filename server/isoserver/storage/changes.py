@@ -40,6 +40,7 @@ __all__ = ["Change", "Changes"]
 
 _CHANNEL: Final = "isokernel_changes"
 _NOTIFY: Final = text("SELECT pg_notify(:channel, :payload)")
+# By which it can also be seen who listens.
 _CHECK: Final = text("SELECT pg_listening_channels()")
 _CHECK_SECONDS: Final = 10.0
 """Time between two checks of a quiet connection: TCP says nothing of a lost peer."""

@@ -227,7 +227,7 @@ class PoliciesPage(_AdminPage):
         """Show both."""
         workspace = self.principal.workspace
         capabilities = self.parts.capabilities
-        narrowed = await capabilities.narrowed(workspace)
+        narrowed = await capabilities.narrowed(workspace, unheard=True)
         found = await self.tools.policies.list(workspace)
         await self.show(
             "policies.html",

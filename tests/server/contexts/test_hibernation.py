@@ -337,6 +337,8 @@ def test_who_wakes_is_told_when_nothing_can_be_saved(
         heaps.unlink()
         away.rename(heaps)
         assert client.text("n + 1", context_id=ids[1]) == "42"
+        assert client.post(f"/contexts/{ids[0]}/restart").status_code == 200
+        assert client.text("typeof n", context_id=ids[0]) == "'undefined'"
 
 
 def test_bounds_of_sleep(servers: Callable[..., Server]) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -238,15 +239,19 @@ async def _whole(task: asyncio.Task[_T]) -> _T:
     cancels doesn't wait for ever, though: after a while the task is cancelled as well.
     """
     cancelled: asyncio.CancelledError | None = None
-    patience = None
+    end: float | None = None
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
-                await asyncio.wait([task], timeout=patience)
+                left = None if end is None else end - time.monotonic()
+                await asyncio.wait([task], timeout=left)
                 if cancelled is not None:
                     task.cancel()
+                    end = time.monotonic() + _PATIENCE
             except asyncio.CancelledError as error:  # noqa: PERF203 - it goes on
-                cancelled, patience = error, _PATIENCE
+                # It counts from the first one on, however often that is said.
+                end = time.monotonic() + _PATIENCE if end is None else end
+                cancelled = error
     if cancelled is not None:
         raise cancelled
     return task.result()

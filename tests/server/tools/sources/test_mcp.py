@@ -14,9 +14,12 @@ import psutil
 import pytest
 from tests.support.programs import UPSTREAM
 from tests.support.tools import UPSTREAM_KEY, refused, remote, serve_upstream, stdio
-from tests.support.waiting import POLL_SECONDS
+from tests.support.waiting import DEADLINE, POLL_SECONDS
 
 from isoserver.errors import ToolError
+from isoserver.storage import tasks
+from isoserver.storage.tasks import end_tasks
+from isoserver.tools.sources import mcp_stdio
 from isoserver.tools.sources.mcp_stdio import Lines, Pipes
 
 if TYPE_CHECKING:
@@ -324,3 +327,20 @@ def test_lines_have_a_bound() -> None:
     assert made == [8]
     assert lines.feed(b'"id":9' * 100 + b"\n") == [None]
     assert lines.feed(b"four\n") == [b"four"]
+
+
+def test_what_is_to_end_whole_is_given_up_however_often_it_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mcp_stdio, "_PATIENCE", 0.3)
+    monkeypatch.setattr(tasks, "_AGAIN_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        inner = asyncio.ensure_future(asyncio.Event().wait())
+        outer = asyncio.ensure_future(mcp_stdio._whole(inner))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(end_tasks(outer), DEADLINE)
+        assert inner.cancelled()
+        assert outer.cancelled()
+
+    asyncio.run(scenario())
