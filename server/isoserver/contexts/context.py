@@ -431,7 +431,8 @@ class Context:
             self.state = State.HIBERNATED
             known = isinstance(error, ServerError)
             text = f"the context can't be woken now: {error}"
-            self._refuse_queue(error if known else ContextStartError(text))
+            cause = error if known else ContextStartError(text)
+            self._refuse_queue(cause, for_now=True)
         else:
             self._launched(begin)
 
@@ -534,9 +535,9 @@ class Context:
         elif job is not None:
             job.refuse(ContextReplacedError(reason))
 
-    def _refuse_queue(self, error: Exception) -> None:
+    def _refuse_queue(self, error: Exception, *, for_now: bool = False) -> None:
         while self._queue:
-            self._refuse(self._queue.popleft(), error)
+            self._refuse(self._queue.popleft(), error, for_now=for_now)
 
     def _abort_behind(self, failed: Execution) -> None:
         """Drop what a front has sent behind a cell of its that failed.
@@ -552,9 +553,11 @@ class Context:
                 job.cancelled = True
                 self._refuse(job, CellAbortedError())
 
-    def _refuse(self, job: Job, error: Exception) -> None:
+    def _refuse(self, job: Job, error: Exception, *, for_now: bool = False) -> None:
         if isinstance(job, Execution):
-            self._refused.append(job)
+            job.refused_for_now = for_now
+            if not for_now:
+                self._refused.append(job)
         job.refuse(error)
 
     # -- jobs --------------------------------------------------------------------------

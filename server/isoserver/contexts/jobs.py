@@ -175,6 +175,8 @@ class Execution(Job):
             it waits.
         last: That of the message which says that it is over; 0 until then.
         cancelled: Whether somebody has cancelled it.
+        refused_for_now: Whether it never began, for a reason that may pass: what is
+            asked again with its name begins it.
         has_webhook: Whether a webhook is sent when it is over.
         followers: How many streams show it, and what earlier executions print
             meanwhile.
@@ -220,7 +222,7 @@ class Execution(Job):
         self.seconds_taken = 0.0
         self.size = 0
         self.first = self.last = 0
-        self.cancelled = self.has_webhook = False
+        self.cancelled = self.has_webhook = self.refused_for_now = False
         self.followers = 0
         self.listeners: list[Callable[[Message], None]] = []
         self.stage_listeners: list[Callable[[Stage], None]] = []

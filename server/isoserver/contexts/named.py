@@ -34,15 +34,22 @@ class _Known:
     Attributes:
         asked: A hash of the request.
         context_id: Where it runs; None until it has begun.
+        execution: It, as long as it isn't over, or if it was refused for now.
         over: Done when it has begun, or could not be begun.
     """
 
-    __slots__ = ("asked", "context_id", "over")
+    __slots__ = ("asked", "context_id", "execution", "over")
 
     def __init__(self, asked: int) -> None:
         self.asked = asked
         self.context_id: str | None = None
+        self.execution: Execution | None = None
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self, _: object) -> None:
+        """Let go of the execution, which is over, unless it never began."""
+        if self.execution is not None and not self.execution.refused_for_now:
+            self.execution = None
 
 
 class NamedExecutions:
@@ -66,7 +73,8 @@ class NamedExecutions:
             workspace: Who asks.
             name: The context that is named, if one is, and the execution's id.
             asked: A hash of what is asked, which must be the same each time.
-            begin: Begins the execution; tried again if it has failed before.
+            begin: Begins the execution; tried again if it has failed before, or if
+                the execution was refused as its context could not be woken just then.
             join: Finds it in a context, which is named.
 
         Raises:
@@ -77,7 +85,10 @@ class NamedExecutions:
             if known.asked != asked:
                 raise ExecutionNamedError(name[1])
             await asyncio.wait([known.over])
-            if known.context_id is not None:
+            refused = known.execution is not None and known.execution.refused_for_now
+            if refused and names.get(name) is known:
+                del names[name]
+            elif known.context_id is not None:
                 return await join(known.context_id)
         known = names[name] = _Known(asked)
         while len(names) > _NAMES_MAX:
@@ -90,6 +101,8 @@ class NamedExecutions:
             raise
         else:
             known.context_id = context.id
+            known.execution = execution
+            execution.done.add_done_callback(known.settle)
             return context, execution
         finally:
             known.over.set_result(None)

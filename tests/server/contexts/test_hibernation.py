@@ -332,11 +332,15 @@ def test_who_wakes_is_told_when_nothing_can_be_saved(
         assert client.text("n", context_id=ids[0]) == "41"
         heaps.rename(away)
         heaps.write_text("not a folder", encoding="utf-8")
-        told = client.run("n", 503, context_id=ids[1])
-        assert "the store of heaps can't be used" in told["message"]
+        # The same request, which has run nothing.
+        named: Any = {"context_id": ids[1], "execution_id": "the-same"}
+        for _ in range(2):
+            told = client.run("n += 1", 503, **named)
+            assert "the store of heaps can't be used" in told["message"]
         heaps.unlink()
         away.rename(heaps)
-        assert client.text("n + 1", context_id=ids[1]) == "42"
+        for _ in range(2):
+            assert client.text("n += 1", **named) == "42"
         assert client.post(f"/contexts/{ids[0]}/restart").status_code == 200
         assert client.text("typeof n", context_id=ids[0]) == "'undefined'"
 
