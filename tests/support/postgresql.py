@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import psutil
+from tests.support.waiting import stop_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +139,7 @@ class PostgreSQL:
         processes = [psutil.Process(int(pid)) for pid in found.split()]
         assert len(processes) == listeners
         for each in processes:
-            each.suspend()
+            stop_process(each.pid)
         try:
             yield
         finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from tests.support.waiting import DEADLINE, wait_for
+from tests.support.waiting import DEADLINE, stop_process, wait_for
 from tests.support.workers import WorkerClient, await_exit, orphans_reaped
 
 from isokernel.errors import ForkServerError
@@ -149,7 +149,7 @@ def test_its_death_leaves_the_contexts(fork_server: ForkServer) -> None:
 def test_an_end_between_two_fork_servers_is_told(fork_server: ForkServer) -> None:
     clients = [WorkerClient(*fork_server.spawn(SETTINGS)) for _ in range(2)]
     assert fork_server.pid is not None
-    os.kill(fork_server.pid, signal.SIGSTOP)
+    stop_process(fork_server.pid)
     os.kill(clients[0].pid, signal.SIGKILL)
     os.kill(fork_server.pid, signal.SIGKILL)
     assert await_exit(fork_server, clients[0].pid).status == -9
@@ -358,7 +358,7 @@ def test_who_closes_one_that_does_not_start_waits_for_no_start() -> None:
     fork_server = ForkServer()
     fork_server.launch()
     process = psutil.Process(fork_server.pid)
-    process.suspend()
+    stop_process(process.pid)
     told: list[ForkServerError] = []
 
     def start() -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.capabilities import SMALL
 from tests.support.contexts import context_of, with_fork_server
-from tests.support.waiting import POLL_SECONDS
+from tests.support.waiting import POLL_SECONDS, stop_process
 
 from isokernel.forkserver import ForkServer
 from isokernel.network.provider import Network
@@ -373,7 +373,7 @@ def test_questions_for_memory_are_bounded(
     async def scenario(fork_server: AsyncForkServer) -> None:
         context = make(fork_server)
         await context.start()
-        os.kill(context.process.pid, signal.SIGSTOP)
+        stop_process(context.process.pid)
         asked = [asyncio.ensure_future(context.process.memory()) for _ in range(200)]
         await asyncio.wait(asked, return_when="FIRST_COMPLETED")
         assert len(_process(context)._memory_questions) == 100
