@@ -234,6 +234,9 @@ OF_ONE: Final = {
             "test_what_a_context_said_ends_with_it",
             "test_all_hear_the_same",
         ),
+        "an answer that comes as its front's server is another is asked for again": (
+            "test_input_asks_the_front_that_ran_the_cell[python]",
+        ),
         "it ends one server alone": (
             "test_a_server_that_stops_lets_runs_end",
             "test_streams_end_with_the_server",

@@ -9,5 +9,5 @@ import schemathesis
 
 @schemathesis.serializer("application/javascript", "application/typescript")
 def as_text(_context: Any, value: Any) -> bytes:
-    """Return the body for a value."""
-    return str(value).encode(errors="replace")
+    """Return the body for a value; bytes that are no text for what is none."""
+    return value.encode(errors="replace") if isinstance(value, str) else b"\xff\xfe"
