@@ -47,8 +47,6 @@ _GIVE_WAY_SECONDS: Final = 1.0
 """How long a save is put off at most because contexts are woken."""
 _LOOK_SECONDS: Final = 0.01
 _WITH_PROCESS: Final = frozenset({State.IDLE, State.BUSY})
-
-
 _AWAY: Final = HeapStoreError, DatabaseError
 """Failures that aren't about the context that is saved."""
 
@@ -482,8 +480,9 @@ class Hibernation:
         """
         began = time.monotonic()
         async with self._choosing:
-            if self._away is not None and self._away[0] > began:
-                raise self._away[1](self._away[2])
+            away = self._away if self._registry.crowd(workspace) else None
+            if away is not None and away[0] > began:
+                raise away[1](away[2])
             while self._registry.crowd(workspace) and self._hibernating:
                 under_way = list(self._hibernating.values())
                 await asyncio.wait(under_way, return_when="FIRST_COMPLETED")

@@ -339,10 +339,10 @@ class StoreThreads:
         try:
             while not done.done():
                 silent = time.monotonic() - max(self._asked[work], self._answered)
-                if silent >= _WAIT_SECONDS and not work.cancel():
-                    break  # it has a thread by now
-                await asyncio.wait({done}, timeout=max(_WAIT_SECONDS - silent, 0.0))
-            await asyncio.wait({done})
+                left: float | None = _WAIT_SECONDS - silent
+                if silent >= _WAIT_SECONDS:
+                    left = 0.0 if work.cancel() else None  # it has a thread by now
+                await asyncio.wait({done}, timeout=left)
             if done.cancelled():
                 raise HeapStoreError(_ENDING if self._closed else _SILENT)
             return done.result()

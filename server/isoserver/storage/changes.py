@@ -103,9 +103,8 @@ class Changes:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._listener is not None:
-            await end_tasks(self._listener)
-            self._listening = False
+        await end_tasks(self._listener)
+        self._listening = False
 
     def subscribe(self, topic: str, callback: Callable[[Change | None], None]) -> None:
         """Have changes told, for as long as this feed exists.

@@ -278,16 +278,21 @@ def test_a_damaged_heap_is_a_clear_error(sleepy: Server, tmp_path: Path) -> None
         assert client.text("a", context_id=ids[2]) == "2"
 
 
+def _left_asleep(server: Server, number: int) -> list[str]:
+    """Contexts that a server has saved as it ended."""
+    with connect(server) as client:
+        ids = [client.create() for _ in range(number)]
+        for here in ids:
+            client.run("let n = 41", context_id=here)
+    assert server.stop() == 0
+    return ids
+
+
 def test_who_wakes_gets_the_place_of_the_one_that_can_be_saved(
     kept: tuple[str, ...], servers: Callable[..., Server]
 ) -> None:
     """If not of the one that was idle for longest, then of the next one."""
-    first = servers(*kept)
-    with connect(first) as client:
-        ids = [client.create() for _ in range(3)]
-        for here in ids:
-            client.run("let n = 41", context_id=here)
-    assert first.stop() == 0
+    ids = _left_asleep(servers(*kept), 3)
     with connect(servers(*kept, "--contexts-max", "2")) as client:
         client.run(UNSAVABLE, context_id=ids[0])
         client.run("1", context_id=ids[1])
@@ -300,12 +305,7 @@ def test_who_wakes_does_not_hear_of_files_of_others(
     kept: tuple[str, ...], servers: Callable[..., Server]
 ) -> None:
     """A file that can't be read keeps its own context awake, and no other asleep."""
-    first = servers(*kept)
-    with connect(first) as client:
-        ids = [client.create() for _ in range(3)]
-        for here in ids:
-            client.run("let n = 41", context_id=here)
-    assert first.stop() == 0
+    ids = _left_asleep(servers(*kept), 3)
     # Not even root reads them then.
     lacking = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
     with connect(servers(*kept, "--contexts-max", "2", before=lacking)) as client:
@@ -322,12 +322,7 @@ def test_who_wakes_is_told_when_nothing_can_be_saved(
 ) -> None:
     heaps, away = tmp_path / "heaps", tmp_path / "away"
     flags = (*kept, "--heap-store", str(heaps))
-    first = servers(*flags)
-    with connect(first) as client:
-        ids = [client.create() for _ in range(2)]
-        for here in ids:
-            client.run("let n = 41", context_id=here)
-    assert first.stop() == 0
+    ids = _left_asleep(servers(*flags), 2)
     with connect(servers(*flags, "--contexts-max", "1")) as client:
         assert client.text("n", context_id=ids[0]) == "41"
         heaps.rename(away)

@@ -222,16 +222,21 @@ def test_a_bucket_that_is_missing_is_no_heap_that_is_missing(
     assert all("bucket does not exist" in line for line in said)
 
 
+def _asking(port: int) -> dict[str, str]:
+    """The environment of what asks a store at a port."""
+    return {
+        **os.environ,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+
+
 def test_who_waits_for_a_silent_store_is_told_that_it_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        variables = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }
         asking = subprocess.Popen(
             [sys.executable, "-c", GIVER, "s3://silent/in/here", KEYS[0]],
-            env={**os.environ, **variables},
+            env=_asking(silent.getsockname()[1]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -248,14 +253,9 @@ def test_who_waits_for_a_silent_store_is_told_that_it_is_given_up() -> None:
 def test_a_store_that_takes_requests_and_answers_none_is_given_up() -> None:
     """Each request ends by itself; what is sent has no other bound."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
-        variables = {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }
         said = subprocess.run(
             [sys.executable, "-c", PATIENT, "s3://silent/in/here", KEYS[0]],
-            env={**os.environ, **variables},
+            env=_asking(silent.getsockname()[1]),
             capture_output=True,
             text=True,
             check=True,
@@ -270,14 +270,9 @@ def test_a_store_that_takes_requests_and_answers_none_is_given_up() -> None:
 def test_who_has_only_begun_to_ask_a_store_is_told_that_it_is_given_up(
     order: str,
 ) -> None:
-    variables = {
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-    }
     said = subprocess.run(
         [sys.executable, "-c", LATE_GIVER, "s3://silent/in/here", KEYS[0], order],
-        env={**os.environ, **variables},
+        env=_asking(1),
         capture_output=True,
         text=True,
         check=True,
