@@ -304,6 +304,7 @@ class Server:
 
         passing = Passing(self.settings, cluster, log)
         self.parts.passing = passing
+        self.heaps.has_turn = cluster.has_turn
         self.contexts.elsewhere = partial(contexts_elsewhere, passing)
         if self.contexts.ownership is not None:
             self.contexts.ownership.hand_over = partial(hand_over, passing)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 import secrets
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -246,6 +247,16 @@ class Cluster:
     def count(self) -> int:
         """Count the servers that serve, as they were seen last, this one included."""
         return len(self.peers()) + 1
+
+    def has_turn(self, interval_seconds: float) -> bool:
+        """Tell whether this server does what one of them is to do in each interval.
+
+        They take turns by the clock, so that one that can't doesn't keep it from being
+        done. Where clocks or what was seen differ, two do it for once, or none.
+        """
+        ids = sorted([self.server_id, *(peer.id for peer in self.peers())])
+        turn = int(time.time() / interval_seconds)
+        return ids[turn % len(ids)] == self.server_id
 
     async def servers(self) -> list[ServerRow]:
         """Ask the database for all servers, this one included."""

@@ -28,6 +28,7 @@ from isoserver.errors import (
     HeapMissingError,
     HeapStoreError,
     HeapUnsavableError,
+    ServerError,
 )
 from isoserver.files.captures import fill
 from isoserver.heaps.content import (
@@ -76,7 +77,12 @@ _HEADER_BYTES: Final = 1 << 20
 
 
 class Heaps:
-    """The heaps of one server. In the event loop only."""
+    """The heaps of one server. In the event loop only.
+
+    Attributes:
+        has_turn: Tells whether it is this server, of all that share the store, that
+            collects in an interval of so many seconds.
+    """
 
     def __init__(
         self,
@@ -106,8 +112,9 @@ class Heaps:
         self._retention = Retention(settings, self._tables, *stores, self._threads)
         self._files = files
         self._log = log
+        self.has_turn: Callable[[float], bool] = lambda _: True
         interval_seconds = settings.heap_sweep_interval_seconds
-        self._sweeper = Sweeper("heaps", self.collect, interval_seconds, log)
+        self._sweeper = Sweeper("heaps", self._sweep, interval_seconds, log)
         self._latest: WeakKeyDictionary[Context, asyncio.Event] = WeakKeyDictionary()
         self._touching: set[asyncio.Task[None]] = set()
 
@@ -115,7 +122,8 @@ class Heaps:
         """Open the store, once the database has been started.
 
         Args:
-            collect: Whether to call `collect` now and from time to time.
+            collect: Whether to call `collect` now and from time to time, when it has
+                its turn.
 
         Raises:
             HeapStoreError: It can't be used.
@@ -252,7 +260,7 @@ class Heaps:
         data: bytes,
         origin: HeapOrigin,
         values: dict[str, Any],
-        content: Callable[[str], bytes] | None = None,
+        content: Callable[[str], bytes],
     ) -> str:
         """Store a heap for a workspace.
 
@@ -279,32 +287,33 @@ class Heaps:
         async with self._retention.lock(facts.key):
             await self._threads.run(self._write, facts.key, data, packed)
             await self._tables.add(origin, values, entries_max, sizes)
-            for digest in contents:  # it may have been deleted before there was a row
+            # Each may have been deleted before there was a row, or been set aside by a
+            # process that has seen none, was stopped, and deletes it when it goes on.
+            for digest in contents:
                 await self._write_content(digest, content)
             if not await self._threads.run(self._store.exists, facts.key):
                 await self._threads.run(self._store.write, facts.key, packed)
         return facts.key
 
-    async def _write_content(
-        self, digest: str, content: Callable[[str], bytes] | None
-    ) -> int:
+    async def _write_content(self, digest: str, content: Callable[[str], bytes]) -> int:
         """Store a content unless it is there; return its bytes as stored.
 
         Raises:
             HeapDamagedError: It isn't there, and nobody has it.
         """
 
+        def find() -> bytes:
+            with suppress(KeyError):
+                return pack(content(digest), self._settings.heap_compression_level)
+            with suppress(FileNotFoundError):
+                return self._contents.read(digest)  # it was set aside since
+            message = f"the content {digest} of one of its files is missing"
+            raise HeapDamagedError(message)
+
         def write() -> int:
             with suppress(FileNotFoundError):
                 return self._contents.size(digest)
-            try:
-                data = content(digest) if content is not None else None
-            except KeyError:
-                data = None
-            if data is None:
-                message = f"the content {digest} of one of its files is missing"
-                raise HeapDamagedError(message)
-            packed = pack(data, self._settings.heap_compression_level)
+            packed = find()
             self._contents.write(digest, packed)
             return len(packed)
 
@@ -547,14 +556,29 @@ class Heaps:
             raise HeapMissingError(key)
         await self._retention.delete_file(key)
 
+    async def hold(self, workspace: str, key: str) -> bool:
+        """Have a heap stay that was saved automatically; False if it isn't there."""
+        return await self._tables.hold(workspace, key)
+
     async def release(self, workspace: str, key: str) -> None:
-        """Delete a heap that `keep` saved automatically, unless anything needs it."""
-        if await self._tables.delete_unneeded(workspace, key, automatic=True):
-            await self._retention.delete_file(key)
+        """Delete a heap that `keep` saved automatically, unless anything needs it.
+
+        What can't be deleted now is collected later: who has no use for a heap has
+        saved another one by now, which isn't to fail for that.
+        """
+        try:
+            if await self._tables.delete_unneeded(workspace, key, automatic=True):
+                await self._retention.delete_file(key)
+        except ServerError as error:
+            self._log.warning("a heap can't be deleted yet", error=str(error))
 
     async def collect(self) -> Collected:
         """Delete what nothing needs and the settings don't keep, then unowned files."""
         return await self._retention.collect()
+
+    async def _sweep(self) -> None:
+        if self.has_turn(self._settings.heap_sweep_interval_seconds):
+            await self.collect()
 
 
 def _ignore(reading: asyncio.Future[Any]) -> None:

@@ -24,12 +24,12 @@ from isoserver.errors import HeapStoreError, ServerError
 from isoserver.settings.server import S3_URLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-__all__ = ["CONTENTS", "HeapFile", "HeapStore", "StoreThreads"]
+__all__ = ["CONTENTS", "HEAPS", "HeapFile", "HeapStore", "StoreThreads"]
 
-_HEAPS: Final = ".heap"
+HEAPS: Final = ".heap"
 CONTENTS: Final = ".content"
 """The ending of files that have the contents of contexts' files."""
 _PART: Final = ".part"
@@ -63,6 +63,7 @@ class HeapFile(NamedTuple):
 
     Attributes:
         key: The heap key, or the hash of a file's content.
+        ending: `HEAPS` or `CONTENTS`.
         changed_at: When it was written, in seconds since 1970; 0 if that isn't known.
         state: `whole`, `aside`, or `part` of one that was never finished.
         path: Where it is.
@@ -70,6 +71,7 @@ class HeapFile(NamedTuple):
     """
 
     key: str
+    ending: str
     changed_at: float
     state: str
     path: str
@@ -110,12 +112,12 @@ def _is_bucket_missing(error: FileNotFoundError) -> bool:
 class HeapStore:
     """The files of heaps. From any thread."""
 
-    def __init__(self, url: str, ending: str = _HEAPS) -> None:
+    def __init__(self, url: str, ending: str = HEAPS) -> None:
         """Create a store at an address; the first method called opens it.
 
         Args:
             url: A folder, or a URL that fsspec knows: s3://BUCKET/PATH, memory://PATH.
-            ending: That of the files' names. Files with others aren't seen.
+            ending: That of the files' names.
         """
         self._url = url
         self._ending = ending
@@ -234,29 +236,29 @@ class HeapStore:
         Raises:
             FileNotFoundError: There is none.
         """
-        return bytes(self._ask_anywhere("cat_file", key))
+        path = self._path(key)
+        for place in (path, path + _ASIDE):
+            with suppress(FileNotFoundError):
+                return bytes(self._ask("cat_file", place))
+        return bytes(self._ask("cat_file", path))  # it may have been brought back
 
     @_translated
     def exists(self, key: str) -> bool:
-        """Tell whether there is a file, set aside or not."""
-        path = self._path(key)
-        return bool(self._ask("exists", path) or self._ask("exists", path + _ASIDE))
+        """Tell whether there is a file that isn't set aside.
+
+        One that is may be about to be deleted, however long ago that was decided: the
+        process may have been stopped since.
+        """
+        return bool(self._ask("exists", self._path(key)))
 
     @_translated
     def size(self, key: str) -> int:
-        """Return the bytes of a file, also of one that is set aside.
+        """Return the bytes of a file that isn't set aside.
 
         Raises:
             FileNotFoundError: There is none.
         """
-        return int(self._ask_anywhere("size", key) or 0)
-
-    def _ask_anywhere(self, what: str, key: str) -> Any:
-        path = self._path(key)
-        for place in (path, path + _ASIDE):
-            with suppress(FileNotFoundError):
-                return self._ask(what, place)
-        return self._ask(what, path)  # it may have been brought back
+        return int(self._ask("size", self._path(key)) or 0)
 
     @_translated
     def set_aside(self, key: str) -> bool:
@@ -288,15 +290,28 @@ class HeapStore:
         with suppress(FileNotFoundError):
             self._ask("rm_file", path)
 
+    @property
+    def parts(self) -> Sequence[str]:
+        """What keys begin with, for `files` to list one part after the other."""
+        return "0123456789abcdef" if self._can_list_parts else ("",)
+
+    @property
+    def _can_list_parts(self) -> bool:
+        return self._url.startswith(S3_URLS)
+
     @_translated
-    def files(self) -> list[HeapFile]:
-        """List all files in the store, whatever their state."""
+    def files(self, part: str = "") -> list[HeapFile]:
+        """List files, whatever their state and ending.
+
+        Args:
+            part: Only those whose keys begin with it, one of `parts`.
+        """
+        options: dict[str, Any] = {"prefix": part} if self._can_list_parts else {}
         try:
-            found = self._ask("find", self._opened[1], detail=True)
+            found = self._ask("find", self._opened[1], detail=True, **options)
         except FileNotFoundError:
             return []
-        ending = self._ending
-        files = (_file(path, facts, ending) for path, facts in found.items())
+        files = (_file(path, facts) for path, facts in found.items())
         return [file for file in files if file is not None]
 
     def _path(self, key: str) -> str:
@@ -421,13 +436,17 @@ def _options(url: str) -> dict[str, Any]:
     return {}
 
 
-def _file(path: str, facts: dict[str, Any], ending: str) -> HeapFile | None:
+def _file(path: str, facts: dict[str, Any]) -> HeapFile | None:
     name = path.rpartition("/")[2]
-    key, found, rest = name.partition(ending)
-    if not found:
+    for ending in (HEAPS, CONTENTS):
+        key, found, rest = name.partition(ending)
+        if found:
+            break
+    else:
         return None
     state = "part" if rest.endswith(_PART) else "aside" if rest == _ASIDE else "whole"
-    return HeapFile(key, _changed_at(facts), state, path, int(facts.get("size") or 0))
+    size = int(facts.get("size") or 0)
+    return HeapFile(key, ending, _changed_at(facts), state, path, size)
 
 
 def _changed_at(facts: dict[str, Any]) -> float:

@@ -26,7 +26,9 @@ from sqlalchemy import (
     func,
     insert,
     not_,
+    or_,
     select,
+    tuple_,
     update,
 )
 
@@ -134,6 +136,8 @@ _AGAIN: Final = (
         automatic=and_(HEAPS.c.automatic, bindparam("unasked", type_=Boolean)),
     )
 )
+_LISTED: Final = 1000
+"""Heaps that are listed at once, of all that nothing needs."""
 _ENCODING: Final = ("utf-8", "surrogatepass")
 """Of code, as JavaScript's strings may have lone surrogates."""
 
@@ -258,6 +262,12 @@ class HeapTables:
         async with self._database.begin() as connection:
             await connection.execute(query)
 
+    async def hold(self, workspace: str, key: str) -> bool:
+        """Note that somebody asked for a heap; return False if there is none."""
+        query = update(HEAPS).where(_is(workspace, key)).values(automatic=False)
+        async with self._database.begin() as connection:
+            return bool((await connection.execute(query)).rowcount)
+
     async def requested(self, workspace: str, key: str) -> str | None:
         """Return the key, or that of the parent if the heap was saved automatically.
 
@@ -349,23 +359,21 @@ class HeapTables:
 
     # -- retention ---------------------------------------------------------------------
 
-    async def has_owner(self, key: str) -> bool:
-        """Tell whether any workspace owns a heap."""
-        query = select(HEAPS.c.key).where(HEAPS.c.key == key).limit(1)
-        async with self._database.connect() as connection:
-            return (await connection.execute(query)).first() is not None
+    async def owned(self, keys: Iterable[str]) -> set[str]:
+        """Return which of some heaps any workspace owns."""
+        return await self._those(HEAPS.c.key, keys)
 
-    async def keys(self) -> set[str]:
-        """Return the keys of all heaps that any workspace owns."""
-        query = select(HEAPS.c.key).distinct()
+    async def used(self, digests: Iterable[str]) -> set[str]:
+        """Return which of some contents any heap has a file with."""
+        return await self._those(CONTENTS.c.digest, digests)
+
+    async def _those(self, column: Column[str], values: Iterable[str]) -> set[str]:
+        asked = list(values)
+        if not asked:
+            return set()
+        query = select(column).where(column.in_(asked)).distinct()
         async with self._database.connect() as connection:
             return set((await connection.execute(query)).scalars())
-
-    async def has_content(self, digest: str) -> bool:
-        """Tell whether any heap has a file with a content."""
-        query = select(CONTENTS.c.digest).where(CONTENTS.c.digest == digest).limit(1)
-        async with self._database.connect() as connection:
-            return (await connection.execute(query)).first() is not None
 
     async def has_contents(self, workspace: str, key: str) -> bool:
         """Tell whether a heap has files that have a content."""
@@ -373,20 +381,30 @@ class HeapTables:
         async with self._database.connect() as connection:
             return (await connection.execute(query)).first() is not None
 
-    async def contents(self) -> dict[str, int]:
-        """Return the contents of all heaps' files, and their sizes as stored."""
-        query = select(CONTENTS.c.digest, CONTENTS.c.compressed_size).distinct()
-        async with self._database.connect() as connection:
-            return {row[0]: row[1] for row in await connection.execute(query)}
+    async def unneeded(
+        self,
+        before: float,
+        of: Iterable[str] = (),
+        after: Unneeded | None = None,
+    ) -> list[Unneeded]:
+        """List heaps that nothing needs, the one unused for longest first: some.
 
-    async def unneeded(self) -> list[Unneeded]:
-        """List the heaps that nothing needs, the one unused for longest first."""
-        columns = ("workspace", "key", "last_used", "compressed_size")
+        Args:
+            before: Those that were last used before that, in seconds since 1970.
+            of: And those of these workspaces, whenever they were used.
+            after: What was listed last; those after it.
+        """
+        order = HEAPS.c.last_used, HEAPS.c.workspace, HEAPS.c.key
+        asked = or_(HEAPS.c.last_used < before, HEAPS.c.workspace.in_(list(of)))
         query = (
-            select(*(HEAPS.c[name] for name in columns))
-            .where(_unneeded())
-            .order_by(HEAPS.c.last_used)
+            select(HEAPS.c.workspace, HEAPS.c.key, order[0], HEAPS.c.compressed_size)
+            .where(_unneeded(), asked)
+            .order_by(*order)
+            .limit(_LISTED)
         )
+        if after is not None:
+            last = after.last_used, after.workspace, after.key
+            query = query.where(tuple_(*order) > last)
         async with self._database.connect() as connection:
             return [Unneeded._make(row) for row in await connection.execute(query)]
 

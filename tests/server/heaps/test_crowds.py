@@ -10,7 +10,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.programs import HEAP_USERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 BOUNDS = {"workspace_heaps_max": 2, "heaps_total_bytes_max": 700_000}
 """Of one workspace and of all, so that something has to go again and again."""
 SETTINGS = {**BOUNDS, "heap_grace_seconds": 0.0, "heap_compression_level": -7}
+HEAP_USERS = "tests.support.programs.heap_users"
 PROCESSES = 3
 """As a server and commands beside it are; each has locks of its own."""
 TURNS = 12
@@ -68,7 +68,7 @@ def start(
             "seed": seed,
         }
         process = subprocess.Popen(
-            [sys.executable, str(HEAP_USERS), json.dumps(asked)],
+            [sys.executable, "-m", HEAP_USERS, json.dumps(asked)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

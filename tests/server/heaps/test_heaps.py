@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import update
-from tests.support.heaps import SIZE_MAX, keep
+from tests.support.heaps import SIZE_MAX, VALUES, keep, no_content
 from tests.support.waiting import DEADLINE, wait_for
 
 from isokernel.timeouts import timeout
@@ -24,8 +25,11 @@ from isoserver.errors import (
     HeapUnsavableError,
     InvalidRequestError,
 )
+from isoserver.files.manifest import FileEntry, Manifest
 from isoserver.heaps import store
-from isoserver.heaps.content import pack, unpack
+from isoserver.heaps.content import join, pack, unpack
+from isoserver.heaps.records import HeapOrigin
+from isoserver.heaps.service import Heaps
 from isoserver.heaps.tables import HEAPS
 
 if TYPE_CHECKING:
@@ -34,10 +38,11 @@ if TYPE_CHECKING:
 
     from tests.support.heaps import Packed
 
-    from isoserver.heaps.service import Heaps
     from isoserver.storage.database import Database
 
 NO_ANSWER = "it did not answer"
+BODY = b"of a file"
+DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
 def test_a_heap_is_of_its_workspaces(
@@ -274,6 +279,82 @@ def test_saving_loading_and_deleting_at_once(
         }
 
     use(test, heap_grace_seconds=0.0, heap_compression_level=-7)
+
+
+def test_what_cannot_be_deleted_yet_fails_nothing(
+    use: Callable[..., None], packed: list[Packed], tmp_path: Path
+) -> None:
+    """Whoever has no use for a heap has saved another one by now."""
+    data = unpack(packed[0].data, SIZE_MAX)
+    automatic = {**VALUES, "automatic": True}
+
+    async def test(heaps: Heaps, _: Database) -> None:
+        key = await heaps._add(data, HeapOrigin("one"), automatic, no_content)
+        heaps._store.give_up()
+        await heaps.release("one", key)
+        assert not await heaps.exists("one", key)
+        assert (tmp_path / "heaps" / f"{key}.heap").exists()  # to be collected
+
+    use(test)
+
+
+@pytest.mark.parametrize(
+    ("which", "contents"),
+    [("_store", {DIGEST: BODY}), ("_contents", {DIGEST: BODY}), ("_contents", {})],
+    ids=["heap", "content", "content that only the store has"],
+)
+def test_what_was_to_be_deleted_before_it_was_owned_stays(
+    use: Callable[..., None],
+    packed: list[Packed],
+    tmp_path: Path,
+    which: str,
+    contents: dict[str, bytes],
+) -> None:
+    """One server decides to delete a file, and is stopped; another comes to own it."""
+    manifest = Manifest((FileEntry("a", 0o644, 0, len(BODY), DIGEST),))
+    data = join(unpack(packed[0].data, SIZE_MAX), manifest, {})
+
+    async def test(heaps: Heaps, database: Database) -> None:
+        own = heaps._settings, database, tmp_path, heaps._files, heaps._log
+        other = Heaps(*own)
+        loop, going_on = asyncio.get_running_loop(), threading.Event()
+        written, decided = asyncio.Event(), asyncio.Event()
+        slow, add = getattr(heaps, which), other._tables.add
+        delete = slow.delete_aside
+
+        def delete_late(key: str) -> None:
+            loop.call_soon_threadsafe(decided.set)
+            assert going_on.wait(DEADLINE)
+            delete(key)
+
+        async def add_late(*values: Any, **options: Any) -> None:
+            written.set()
+            await decided.wait()
+            await add(*values, **options)
+
+        slow.delete_aside = delete_late
+        other._tables.add = add_late  # type: ignore[method-assign]
+        if not contents:
+            other._contents.write(DIGEST, pack(BODY, 3))
+        async with timeout(DEADLINE):
+            try:
+                origin = HeapOrigin("two")
+                saving = other._add(data, origin, VALUES, contents.__getitem__)
+                saved = asyncio.ensure_future(saving)
+                await written.wait()
+                collecting = asyncio.ensure_future(heaps.collect())
+                key = await saved
+            finally:
+                going_on.set()
+            await collecting
+            assert bytes(await other.load("two", key))
+            assert other._content(DIGEST) == BODY
+            await heaps.collect()
+        found = {(one.key, one.state) for one in other._store.files()}
+        assert found == {(key, "whole"), (DIGEST, "whole")}
+        await other.close()
+
+    use(test, heap_grace_seconds=0.0)
 
 
 def test_a_heap_is_not_described_otherwise(

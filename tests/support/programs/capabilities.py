@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.support.capabilities import SMALL, heap_with_calls
-from tests.support.heaps import VALUES
+from tests.support.heaps import VALUES, no_content
 
 from isoserver.app import Server
 from isoserver.cli.serve import load
@@ -31,7 +31,7 @@ async def main() -> None:
     server = Server(load(flags), providers=SMALL)
 
     async def keep_heap() -> None:
-        key = await server.heaps._add(heap, HeapOrigin("default"), VALUES)
+        key = await server.heaps._add(heap, HeapOrigin("default"), VALUES, no_content)
         (Path(folder) / "heap").write_text(key)
 
     opening = server.open

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.heaps import SIZE_MAX, VALUES, no_content
+
 from isoserver.errors import HeapMissingError
 from isoserver.files.service import Files
 from isoserver.heaps.content import unpack
@@ -26,8 +28,6 @@ from isoserver.storage.database import Database
 OWNERS: Final = ("one", "two", "three")
 LANES: Final = 3
 WHAT: Final = ("keep", "keep", "load", "load", "delete", "evict")
-VALUES: Final = {"language": "javascript", "execution_count": 1, "automatic": False}
-SIZE_MAX: Final = 64 << 20
 
 
 class Crowd:
@@ -54,7 +54,7 @@ class Crowd:
         with suppress(HeapMissingError):
             if what == "keep":
                 origin = HeapOrigin(owner)
-                assert await self._heaps._add(data, origin, VALUES) == key
+                assert await self._heaps._add(data, origin, VALUES, no_content) == key
             elif what == "load":
                 await self._heaps.load(owner, key)
             elif what == "delete":
