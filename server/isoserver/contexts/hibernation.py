@@ -401,6 +401,7 @@ class Hibernation:
         except StoppingError:
             return  # nothing is written any more
         except ServerError as error:
+            self._write_soon(context)  # perhaps it was written that it sleeps
             passes = isinstance(error, _AWAY)
             self._failures[context] = _Failure(used, str(error), passes)
             if not passes:

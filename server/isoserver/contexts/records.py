@@ -84,8 +84,14 @@ class HeapStorage(Protocol):
             automatic: Whether nobody asked for it: `release` may delete it.
         """
 
+    async def hold(self, workspace: str, key: str) -> bool:
+        """Have a heap stay that was kept automatically; False if it isn't there."""
+
     async def release(self, workspace: str, key: str) -> None:
-        """Delete a heap that was kept automatically, unless something needs it."""
+        """Delete a heap that was kept automatically, unless something needs it.
+
+        Nothing is raised where that fails: what nobody needs is collected later.
+        """
 
     async def open(self, workspace: str, key: str) -> LoadedHeap:
         """Load a heap with what belongs to it, checked: whole, of this engine."""

@@ -29,7 +29,6 @@ from isoserver.errors import (
     ForkError,
     InvalidRequestError,
     MovingError,
-    ServerError,
     StoppingError,
 )
 from isoserver.storage.retention import Sweeper
@@ -541,8 +540,7 @@ class Contexts:
                 if self.ownership is not None:
                     await self.ownership.released(key)
             if context.checkpoint is not None:
-                with suppress(ServerError):  # then it is collected
-                    await self._heaps.release(key[0], context.checkpoint.key)
+                await self._heaps.release(key[0], context.checkpoint.key)
 
     def _memory_of(self, language: Language) -> int | None:
         """Return what a context may have if nobody says; a kernel's launcher knows."""
@@ -785,7 +783,9 @@ class Contexts:
             ContextError: It is dead.
         """
         if context.state is State.HIBERNATED and context.checkpoint is not None:
-            return context.checkpoint.key  # nothing has run since
+            key = context.checkpoint.key  # nothing has run since
+            if await self._heaps.hold(context.workspace, key):
+                return key
         return await self._heaps.keep(context)
 
     async def restart(self, context: Context, *, from_checkpoint: bool = False) -> None:

@@ -224,8 +224,17 @@ def test_a_checkpoint_of_a_sleeping_context_is_the_heap_that_it_has(
 ) -> None:
     with connect(sleepy) as client:
         here = _asleep(client, "let a = 1")
-        assert _checkpoint(client, here) == client.show(here)["heap"]
+        key = _checkpoint(client, here)
+        assert key == client.show(here)["heap"]
         assert client.show(here)["state"] == "hibernated"
+        # It stays, as others do that somebody asked for.
+        client.run("a = 2", context_id=here)
+        client.wait_state(here, "hibernated")
+        assert client.show(here)["heap"] != key
+        client.delete(f"/contexts/{here}")
+        made = client.post("/contexts", json={"heap": key})
+        assert made.status_code == 201, made.text
+        assert client.text("a", context_id=made.json()["id"]) == "1"
 
 
 def test_sleep_leaves_no_trace_in_a_session(sleepy: Server) -> None:
