@@ -79,6 +79,8 @@ __all__ = ["ROUTES", "Server"]
 
 _ANSWERS_WAIT: Final = 5.0
 """Seconds that the last answers have to get out, once all contexts are closed."""
+_LAST_ANSWERS_WAIT: Final = 1.0
+"""Seconds for those that say that another server gave none."""
 _LAST_SECONDS: Final = 10.0
 """For what the database is told when a server stops, once its contexts are saved."""
 _MEND_SECONDS: Final = 1.0
@@ -495,13 +497,13 @@ class Server:
             await self.relay.close()
         if self.parts.passing is not None:
             self.parts.passing.end_streams()
-        with suppress(asyncio.TimeoutError):
-            async with timeout(_ANSWERS_WAIT):
-                await self.parts.quiet.wait()
+        await self._wait_quiet(_ANSWERS_WAIT)
+        if self.parts.passing is not None:
+            # Who still waits for another server's answer is told that none has come.
+            self.parts.passing.close()
+            await self._wait_quiet(_LAST_ANSWERS_WAIT)
         if self._http is not None:
             await self._http.close_all_connections()
-        if self.parts.passing is not None:
-            self.parts.passing.close()
         await self.parts.sessions.close()
         await self.capabilities.settle()
         await self.tools.close()
@@ -517,6 +519,12 @@ class Server:
         self._data.close()
         if self.tracing is not None:
             await self.tracing.close()
+
+    async def _wait_quiet(self, seconds: float) -> None:
+        """Wait until no request is being answered, for so long at most."""
+        with suppress(asyncio.TimeoutError):
+            async with timeout(seconds):
+                await self.parts.quiet.wait()
 
     def end_grace_period(self) -> None:
         """End the grace period of `stop`."""

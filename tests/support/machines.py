@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from tests.support.cables import Network
@@ -64,6 +66,7 @@ class Machines:
         self._busy = {name: threading.Lock() for name in self.names}
         self._troubles: list[tuple[str, str, float, float]] = []
         self._unplugged: dict[str, int] = {}
+        self._unheard: dict[str, float] = {}
         self._servers: dict[str, Server] = {}
         self._starts = 0
         self._ended: deque[str] = deque(maxlen=_ENDED_KEPT)
@@ -213,6 +216,9 @@ class Machines:
                 for each in mine:
                     self._troubles.remove(each)
                 self._set(ways)
+                now = time.monotonic()
+                met = {one for way in ways if CLIENTS in way for one in way}
+                self._unheard.update(dict.fromkeys(met, now))
 
     def _set(self, ways: tuple[tuple[str, str], ...]) -> None:
         for way in ways:
@@ -229,6 +235,24 @@ class Machines:
             yield
         finally:
             self._plug(name, -1)
+            self._unheard[name] = time.monotonic()
+
+    def may_be_unheard(self, server: Server, since: float) -> bool:
+        """Tell whether something was wrong between clients and a server.
+
+        Args:
+            server: The server.
+            since: From then until now, by the monotonic clock.
+        """
+        host = urlsplit(server.url).hostname
+        (name,) = (each for each in self.names if self._network.address(each) == host)
+        ways = (name, CLIENTS), (CLIENTS, name)
+        with self._lock:
+            return (
+                self._unplugged.get(name, 0) > 0
+                or any(each[:2] in ways for each in self._troubles)
+                or self._unheard.get(name, 0.0) > since
+            )
 
     def _plug(self, name: str, change: int) -> None:
         with self._lock:

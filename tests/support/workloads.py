@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tests.support.machines import Machines
 
 __all__ = ["WORKLOADS", "Asker", "Workload"]
 
-HANG_SECONDS = 30.0
+HANG_SECONDS = 35.0
 """After which a request hangs: whatever a server waits for ends before that."""
+_CUT_OFF_SECONDS = 30.0
+"""For how much longer an answer may be on its way where cables were cut: what is lost
+is sent again after as long as it has been lost."""
 _KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
@@ -45,6 +48,9 @@ _OK = 200
 _MISSING = 404
 _FORGOTTEN = frozenset({"connection_ended", "route_missing"})
 _ENDED = frozenset({"completed", "failed", "cancelled", "timed_out"})
+_UNCONNECTED = frozenset({"ConnectError", "ConnectTimeout"})
+"""That no connection is made in time is up to the network: machines answer it before
+servers do."""
 _FAULTY = frozenset({502, 503})
 """Statuses of answers that ask to try again."""
 
@@ -62,11 +68,11 @@ class Asker:
 
     def __init__(
         self,
-        pick: Callable[[random.Random], Server],
+        machines: Machines,
         seed: int,
         now: Callable[[], str],
     ) -> None:
-        self._pick = pick
+        self._machines = machines
         self.chance = random.Random(seed)  # noqa: S311 - picks servers
         self._now = now
         self.told: dict[str, Counter[str]] = defaultdict(Counter)
@@ -93,29 +99,29 @@ class Asker:
             missing: Which errors of what is lost are none, as it may never have been.
             options: Of the request.
         """
-        server = self._pick(self.chance)
+        server = self._machines.pick(self.chance)
         began, since = time.monotonic(), time.time()
         answer = None
         try:
             with Client(
                 base_url=server.url,
-                timeout=HANG_SECONDS,
+                timeout=HANG_SECONDS + _CUT_OFF_SECONDS,
                 transport=httpx.HTTPTransport(
                     verify=NO_TLS, socket_options=_KEEP_ALIVE
                 ),
             ) as client:
                 answer = client.request(method, path, **options)
-        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
-            outcome = "hang"
-            told = f"{server.url} gave no answer: {type(error).__name__}"
-            self.problem(f"{method} {path}: {told}")
         except httpx.TransportError as error:
-            # Also that no connection was made in time: that is up to the network, as
-            # machines answer before servers do.
             outcome = type(error).__name__
         else:
             outcome = _outcome(answer)
-        self.note(outcome, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self.note(outcome, seconds)
+        if seconds > HANG_SECONDS and outcome not in _UNCONNECTED:
+            cut_off = self._machines.may_be_unheard(server, began)
+            if not cut_off or seconds > HANG_SECONDS + _CUT_OFF_SECONDS:
+                told = f"{outcome} of {server.url} after {seconds:.0f} s"
+                self.problem(f"{method} {path}: {told}")
         if answer is None or answer.status_code in _FAULTY:
             return None
         code = answer.headers.get("X-Error-Code")

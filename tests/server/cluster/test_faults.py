@@ -209,7 +209,7 @@ class Trial:
         self.made: Counter[str] = Counter()
         self.audit = Audit(machines.postgresql, machines.database.name)
         self.askers = [
-            Asker(machines.pick, seed + number, self._goes_on)
+            Asker(machines, seed + number, self._goes_on)
             for number in range(len(WORKLOADS))
         ]
         self.works: list[Workload] = [

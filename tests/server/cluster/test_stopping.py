@@ -51,7 +51,8 @@ def test_contexts_go_on_before_their_server_has_ended(nodes: Nodes) -> None:
         asked = {"code": "n + 1", "context_id": idle}
         answer = other.post("/execute", json=asked)
         if answer.status_code == 200:
-            return bool(answer.json()["items"][0]["text"] == "42")
+            assert answer.json()["items"][0]["text"] == "42"
+            return answer.headers[OWNER] == second.url  # else it was asked too soon
         assert answer.status_code == 503, answer.text
         assert answer.headers["Retry-After"] == "1"
         return False
@@ -97,6 +98,21 @@ def test_servers_of_which_all_are_drained_still_serve(nodes: Nodes) -> None:
     assert one.get("/healthz").status_code == 200
     assert one.result("1 + 1", session="s") == "2"
     assert one.text("2 + 2", context_id=one.create()) == "4"
+
+
+def test_who_waits_for_another_server_s_answer_is_told_that_none_came(
+    nodes: Nodes,
+) -> None:
+    first, one = nodes.start("--shutdown-grace-seconds", "1")
+    _, other = nodes.start("--shutdown-grace-seconds", "1")
+    there = other.create()
+    body = {"code": "for (;;) {}", "context_id": there}
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(one.post, "/execute", json=body)
+        other.wait_state(there, "busy")
+        assert first.stop() == 0
+        answer = asked.result()
+    assert (answer.status_code, answer.headers["X-Error-Code"]) == (502, "peer_lost")
 
 
 @pytest.mark.slow
