@@ -6,10 +6,14 @@ wake some through any of three servers. Then programs, each in a context of its 
 through `Cluster`: so many a second, and the processor time of servers and client; and
 those of examples/score_programs.py, whose scores are known.
 
+Heaps of as many sleepers, each with a row and a file in a folder: what it takes a
+server to look for those to delete, and the database to count what all take.
+
 Contexts of three servers: some are live, each with a number of its own, the others are
 such rows. Each is asked for through any server, many run cells through others, and
 after that no server may have lost one, nor two servers the same. `--full` is all of it
-as large as it is told of: 10,000 contexts, 1,500 of them live, and 10,000 programs.
+as large as it is told of: 10,000 contexts, 1,500 of them live, 10,000 programs, and a
+million heaps.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import os
 import random
 import re
 import tempfile
@@ -33,6 +38,13 @@ from tests.bench.http_client import Connection, request
 from tests.support.postgresql import PostgreSQL
 
 from isokernel.client import Cluster
+from isoserver.contexts.store import ContextStore
+from isoserver.files.service import Files
+from isoserver.heaps.service import Heaps
+from isoserver.heaps.tables import HeapTables
+from isoserver.settings.logs import make_log
+from isoserver.settings.reading import read_settings
+from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +61,17 @@ LIVE = 150
 CELLS = 300
 """In sleepers, each of which wakes."""
 SCORED = 400
-FULL = {"contexts": 10_000, "live": 1_500, "cells": 1_500, "programs": 10_000}
+HEAPS = 100_000
+FULL = {
+    "contexts": 10_000,
+    "live": 1_500,
+    "cells": 1_500,
+    "programs": 10_000,
+    "heaps": 1_000_000,
+}
+_WATCH_SECONDS = 0.001
+LINKS_MAX = 50_000
+"""Names of one file: they take less room than as many files."""
 ROOM = (
     *("--languages", "javascript,typescript", "--contexts-max", "1200"),
     *("--hibernated-contexts-max", "200000", "--request-rate-per-minute", "0"),
@@ -81,6 +103,22 @@ _SLEEPERS = """
         heap_at
     FROM contexts, generate_series(1, $1) AS n WHERE id = $2
 """
+_KEY = "md5(n::text) || md5('x' || n)"
+_HEAPS = f"""
+    INSERT INTO heaps (workspace, key, size, compressed_size, created_at, last_used,
+        engine, language, execution_count, automatic)
+    SELECT 'w' || n % $1, {_KEY}, 1000000, 170000, now.at, now.at, 'v8', 'javascript',
+        1, true
+    FROM generate_series(1, $2) AS n,
+        (SELECT extract(epoch FROM now()) AS at) AS now
+"""  # noqa: S608 - nobody's text
+_THEIRS = f"""
+    INSERT INTO contexts (workspace, id, language, cwd, state, reason, created_at,
+        last_used, execution_count, heap, heap_count, heap_at)
+    SELECT 'w' || n % $1, left(md5(n::text), 21), 'javascript', '/', 'hibernated', '',
+        0, 0, 1, {_KEY}, 1, 0
+    FROM generate_series(1, $2) AS n
+"""  # noqa: S608 - as above
 _OWNED = "SELECT id, server FROM cluster_owners WHERE kind = 'context'"
 _STATES = re.compile(r'^isokernel_contexts\{state="\w+"\} (\d+)', re.MULTILINE)
 _PAGE = "SELECT * FROM contexts WHERE workspace = $1"
@@ -142,6 +180,73 @@ async def asleep(database: str, urls: list[str]) -> dict[str, Any]:
             samples.append((time.perf_counter() - start) * 1e3)
             await c.delete()
     return {**found, "wake": report.summary(samples)}
+
+
+async def collected(database: str, folder: Path, number: int) -> dict[str, Any]:
+    """Heaps that contexts sleep in: what it takes to find that all are needed."""
+    url = url_of(database, folder)
+    made = read_settings(
+        data_dir=folder, heaps_total_bytes_max=1 << 50, workspace_heaps_max=number
+    )
+    store = Database(url)
+    heaps = Heaps(
+        *(made, store, folder, Files(made, folder / "files"), make_log("error"))
+    )
+    await store.start()
+    await heaps.start(collect=False)
+    connection = await asyncpg.connect(database)
+    try:
+        for query in (_HEAPS, _THEIRS):
+            await connection.execute(query, WORKSPACES, number)
+        await connection.execute("VACUUM ANALYZE heaps, contexts")
+        keys = [row["key"] for row in await connection.fetch("SELECT key FROM heaps")]
+        _link(folder / "heaps", keys)
+        found: dict[str, Any] = {"number": number}
+        for table in ("heaps", "contexts"):
+            query = f"SELECT pg_total_relation_size('{table}')"
+            found[table] = await connection.fetchval(query) / number
+    finally:
+        await connection.close()
+    tables, contexts = HeapTables(store), ContextStore(store, 1, 1)
+    for name, ask in (
+        ("total_s", tables.size_bytes),
+        ("shares_s", tables.usage),
+        ("sleepers_s", contexts.count_asleep),
+    ):
+        start = time.perf_counter()
+        assert await ask()
+        found[name] = time.perf_counter() - start
+    holds = [0.0]
+    watching = asyncio.ensure_future(_watch(holds))
+    start, own = time.perf_counter(), time.process_time()
+    assert await heaps.collect() == (0, 0, 0)
+    found["collect_s"] = time.perf_counter() - start
+    found["collect_processor_s"] = time.process_time() - own
+    found["hold_ms"] = holds[0] * 1e3
+    watching.cancel()
+    await heaps.close()
+    await store.close()
+    return found
+
+
+def _link(folder: Path, keys: Sequence[str]) -> None:
+    """Have a heap's file for each key, all old enough to be deleted."""
+    for number, key in enumerate(keys):
+        path = folder / f"{key}.heap"
+        if number % LINKS_MAX == 0:
+            source = path
+            path.write_bytes(b"heap")
+            os.utime(path, (0, 0))
+        else:
+            path.hardlink_to(source)
+
+
+async def _watch(holds: list[float]) -> None:
+    """Note the longest time for which the loop came to nothing else."""
+    while True:
+        start = time.perf_counter()
+        await asyncio.sleep(_WATCH_SECONDS)
+        holds[0] = max(holds[0], time.perf_counter() - start - _WATCH_SECONDS)
 
 
 async def scored(urls: list[str], pids: list[int]) -> dict[str, Any]:
@@ -312,6 +417,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                 asyncio.run(_answers(url))
                 found["start_s"] = time.perf_counter() - start
                 found["server_mib"] = psutil.Process(pid).memory_info().rss / 2**20
+        with tempfile.TemporaryDirectory() as folder:
+            found["collected"] = asyncio.run(
+                collected(postgresql.database(), Path(folder), given.heaps)
+            )
         database = postgresql.database()
         with cluster(database, SERVERS, *ROOM) as servers:
             urls = [url for url, _ in servers]
@@ -405,13 +514,36 @@ def text(found: dict[str, Any]) -> str:
             ]
         ],
     )
-    return f"{first}\n\n{second}\n\n{third}"
+    kept = found["collected"]
+    seconds = ("total_s", "shares_s", "sleepers_s", "collect_s", "collect_processor_s")
+    fourth = report.table(
+        [
+            "heaps that contexts sleep in",
+            "bytes of a row, with its indexes",
+            "of its context's",
+            "what all take, s",
+            "what each workspace has",
+            "sleepers by workspace",
+            "a search for those to delete",
+            "its processor time",
+            "longest hold of the loop, ms",
+        ],
+        [
+            [
+                f"{kept['number']:,}",
+                *(report.rounded(kept[name]) for name in ("heaps", "contexts")),
+                *(report.rounded(kept[name]) for name in seconds),
+                report.rounded(kept["hold_ms"]),
+            ]
+        ],
+    )
+    return f"{first}\n\n{fourth}\n\n{second}\n\n{third}"
 
 
 def main() -> None:
     """Measure and publish."""
     parser = report.arguments(__doc__ or "")
-    defaults = (CONTEXTS, LIVE, CELLS, SCORED)
+    defaults = (CONTEXTS, LIVE, CELLS, SCORED, HEAPS)
     for name, number in zip(FULL, defaults, strict=True):
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument(
