@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.cli.flags import parse
+from isoserver.errors import RayError
+from isoserver.ray.resources import check_amount
+from isoserver.settings.logs import make_log
 from isoserver.settings.server import PREFIX, S3_URLS, ServerSettings
 
 if TYPE_CHECKING:
@@ -47,14 +51,14 @@ def add_commands(commands: Any) -> None:
     _add_address(command)
     command.add_argument(
         "--servers",
-        type=int,
+        type=_count,
         metavar="NUMBER",
         help="how many; Ray's autoscaler is asked for room for as many. If omitted, "
         "one on each node that there is or will be",
     )
     command.add_argument(
         "--cpus",
-        type=float,
+        type=_cpus,
         default=1.0,
         metavar="NUMBER",
         help="CPUs of Ray's that a server takes; default: %(default)g",
@@ -65,11 +69,12 @@ def add_commands(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=AMOUNT",
-        help="another resource of Ray's that it takes; may be repeated",
+        help="another resource of Ray's that it takes: GPU, memory (in bytes), or one "
+        "that nodes were given; may be repeated",
     )
     command.add_argument(
         "--wait",
-        type=float,
+        type=_seconds,
         default=_START_SECONDS,
         metavar="SECONDS",
         help="how long to wait until they answer; default: %(default)g",
@@ -108,7 +113,7 @@ def _up(_server: Any, given: argparse.Namespace) -> int:
         {"CPU": given.cpus, **dict(given.resource)},
         given.servers,
     )
-    _print(service.up(given.address, order, given.wait))
+    _print(service.up(given.address, order, given.wait, make_log))
     return 0
 
 
@@ -148,9 +153,44 @@ def _variables(
 def _amount(text: str) -> tuple[str, float]:
     name, _, amount = text.partition("=")
     try:
-        return name, float(amount)
+        return name, _checked(name, float(amount))
     except ValueError:
         message = f"{text!r} is no NAME=AMOUNT"
+        raise ArgumentTypeError(message) from None
+
+
+def _cpus(text: str) -> float:
+    return _checked("CPU", _number(text))
+
+
+def _checked(name: str, amount: float) -> float:
+    try:
+        check_amount(name, amount)
+    except RayError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return amount
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text):
+        return int(text)
+    message = f"{text!r} is no number from 1 on; `isokernel cluster down` stops all"
+    raise ArgumentTypeError(message)
+
+
+def _seconds(text: str) -> float:
+    seconds = _number(text)
+    if math.isfinite(seconds) and seconds >= 0:
+        return seconds
+    message = f"{text!r} is no number from 0 on"
+    raise ArgumentTypeError(message)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        message = f"{text!r} is no number"
         raise ArgumentTypeError(message) from None
 
 

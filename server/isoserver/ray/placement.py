@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import threading
+import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import ray
 from ray.autoscaler.sdk import request_resources
-from ray.exceptions import RayError
+from ray.exceptions import RayError as ForeignError
 from ray.experimental.internal_kv import (
     _internal_kv_del,
     _internal_kv_get,
@@ -24,12 +25,16 @@ from ray.experimental.internal_kv import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from isokernel.client.ray_servers import NAMESPACE
+from isoserver.errors import RayError
+from isoserver.ray.resources import actor_options
 from isoserver.ray.servers import NodeServer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["Order", "Placement", "ServerInfo"]
+    from structlog.typing import FilteringBoundLogger
+
+__all__ = ["Order", "Placement", "ServerInfo", "check"]
 
 _LOOK_SECONDS: Final = 1.0
 """Between two looks at which nodes there are."""
@@ -67,12 +72,35 @@ class ServerInfo(NamedTuple):
     pid: int
 
 
+def check(order: Order) -> None:
+    """Refuse what can't be carried out, before it is kept; asks nothing of a cluster.
+
+    Raises:
+        RayError: Ray wouldn't take it, and the message says what.
+    """
+    if order.servers is not None and order.servers < 1:
+        message = f"{order.servers} servers can't be had: `down` stops all of them"
+        raise RayError(message)
+    options = actor_options(order.resources)
+    try:
+        ray.remote(NodeServer).options(**options)
+    except (TypeError, ValueError) as error:  # of accelerators, parts and numbers
+        message = f"Ray refuses what a server is to take: {error}"
+        raise RayError(message) from error
+
+
 class Placement:
     """Makes servers, in a thread of its own."""
 
-    def __init__(self) -> None:
-        """Go on with what was wanted before Ray restarted this actor, if it did."""
-        self._order = _kept()
+    def __init__(self, make_log: Callable[[str], FilteringBoundLogger]) -> None:
+        """Go on with what was wanted before Ray restarted this actor, if it did.
+
+        Args:
+            make_log: Makes the log, of a level; called where the actor is.
+        """
+        self._log = make_log("info")
+        self._told = ""
+        self._order = self._kept()
         self._actors: dict[str, Any] = {}
         self._servers: list[ServerInfo] = []
         self._looked = threading.Event()
@@ -94,7 +122,12 @@ class Placement:
         return len(self._nodes())
 
     def change(self, order: Order) -> None:
-        """Want something, or something else; servers that run keep their settings."""
+        """Want something, or something else; servers that run keep their settings.
+
+        Raises:
+            RayError: It can't be carried out; what was wanted before still is.
+        """
+        check(order)
         _internal_kv_put(_ORDER, json.dumps(order).encode(), overwrite=True)
         self._order = order
         # Tells the autoscaler for how many there should be room.
@@ -109,12 +142,47 @@ class Placement:
         _stop(_found())
         self._order, self._actors, self._servers = None, {}, []
 
+    def _kept(self) -> Order | None:
+        """Return what Ray keeps as wanted, if anything is."""
+        kept = _internal_kv_get(_ORDER)
+        try:
+            return None if kept is None else Order(*json.loads(kept))
+        except (TypeError, ValueError) as error:  # as another version has written it
+            self._tell(error)
+            return None
+
     def _keep(self) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
-            with suppress(RayError):  # its own services are being restarted
-                self._place()
-                self._ask()
-                self._looked.set()
+            self._look()
+
+    def _look(self) -> None:
+        """Do what is wanted as far as it can be done; the next look does the rest."""
+        try:
+            self._obey()
+        except Exception as error:  # noqa: BLE001 - else no order is obeyed any more
+            self._tell(error)
+        else:
+            self._told = ""
+
+    def _obey(self) -> None:
+        self._actors = _found()
+        try:
+            self._place()
+        finally:
+            # Clients are told of what runs, whatever comes of what is wanted besides.
+            self._ask()
+            self._looked.set()
+
+    def _tell(self, error: Exception) -> None:
+        """Log what went wrong, once until it is over or something else.
+
+        Of what others raise it is the place, not the text, which may quote variables.
+        """
+        text = str(error) if isinstance(error, RayError) else _origin(error)
+        told = f"{type(error).__name__}: {text}"
+        if told != self._told:
+            self._told = told
+            self._log.error("placement failed", error=type(error).__name__, why=text)
 
     def _nodes(self) -> list[str]:
         """Return the nodes that a server is to be on."""
@@ -136,7 +204,6 @@ class Placement:
     def _place(self) -> None:
         """Make a server on each node that lacks one; stop those of others."""
         order = self._order
-        self._actors = _found()
         if order is None:
             return
         nodes = self._nodes()
@@ -161,15 +228,15 @@ class Placement:
         found = []
         for reference in ready:
             node, pid = asked[reference]
-            with suppress(RayError):  # it is gone, or didn't start: it is made anew
+            with suppress(ForeignError):  # it is gone, or didn't start: it is made anew
                 found.append(ServerInfo(node, ray.get(reference), ray.get(pid)))
         self._servers = found
 
 
-def _kept() -> Order | None:
-    """Return what Ray keeps as wanted, if anything is."""
-    kept = _internal_kv_get(_ORDER)
-    return None if kept is None else Order(*json.loads(kept))
+def _origin(error: Exception) -> str:
+    """Return where something was raised: file, line and function."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return f"{last.filename}:{last.lineno} in {last.name}"
 
 
 def _found() -> dict[str, Any]:
@@ -186,16 +253,14 @@ def _found() -> dict[str, Any]:
 
 def _make(order: Order, node: str) -> Any:
     """Have a server on a node."""
-    resources = dict(order.resources)
     options = {
+        **actor_options(order.resources),
         "name": f"{_SERVER}{node}",
         "namespace": NAMESPACE,
         # So that servers outlive this actor, and are found again.
         "lifetime": "detached",
         "get_if_exists": True,
         "max_restarts": -1,
-        "num_cpus": resources.pop("CPU", 0),
-        "resources": resources,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
     }
     made = ray.remote(NodeServer).options(**options)

@@ -15,9 +15,13 @@ except ImportError as error:
     raise RayError(text) from error
 
 from isokernel.client.ray_servers import NAMESPACE, PLACEMENT, check_address
-from isoserver.ray.placement import Order, Placement
+from isoserver.ray.placement import Order, Placement, check
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
     from isoserver.ray.placement import ServerInfo
 
 __all__ = ["Order", "down", "servers", "up"]
@@ -26,17 +30,26 @@ _ASK_SECONDS: Final = 0.5
 _DOWN_SECONDS: Final = 200.0
 
 
-def up(address: str, order: Order, seconds: float) -> list[ServerInfo]:
+def up(
+    address: str,
+    order: Order,
+    seconds: float,
+    make_log: Callable[[str], FilteringBoundLogger],
+) -> list[ServerInfo]:
     """Have servers on the nodes of a Ray cluster, and return those that answer.
 
     Args:
         address: The address of the Ray cluster; `auto` for the one of this machine.
         order: What is wanted; of a cluster that is up, what holds for new servers.
         seconds: How long to wait until all that can be there answer.
+        make_log: Makes the log of what places them, of a level; found by its name on
+            the node where that is.
 
     Raises:
-        RayError: Ray can't be reached, or none answers in time.
+        RayError: Ray can't be reached, none answers in time, or the order is one that
+            can't be carried out, by which nothing changes.
     """
+    check(order)
     _connect(address)
     placement = (
         ray.remote(Placement)
@@ -51,7 +64,7 @@ def up(address: str, order: Order, seconds: float) -> list[ServerInfo]:
             max_concurrency=8,
             num_cpus=0,
         )
-        .remote()
+        .remote(make_log)
     )
     end = time.monotonic() + seconds
     try:

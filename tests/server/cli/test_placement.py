@@ -16,6 +16,10 @@ from isoserver.cli.placement import _variables
     [
         (("up", "--", "--nonsense", "3"), 1, "there is no flag --nonsense"),
         (("up", "--resource", "gpu"), 2, "'gpu' is no NAME=AMOUNT"),
+        (("up", "--resource", "object_store_memory=1e9"), 2, "object_store_memory"),
+        (("up", "--cpus", "nan"), 2, "CPU=nan"),
+        (("up", "--servers", "0"), 2, "'0' is no number from 1 on"),
+        (("up", "--wait", "inf"), 2, "'inf' is no number from 0 on"),
         # Without the extra it says how to install it.
         (("nodes", "--address", "127.0.0.1:1"), 1, "Ray"),
         (("down", "--address", "127.0.0.1:1"), 1, "Ray"),

@@ -81,6 +81,12 @@ def test_how_many_there_are_to_be_outlives_what_places_them(
         store.stop()
     assert found == {
         "hints": [1, 2, 3, 0],
+        "taken": {"CPU": 1, "GPU": 1, "memory": 1e6, "place": 1},
+        "refused": 1,
+        "failed": "RayError: a server can't take object_store_memory=1 of Ray's "
+        "resources: Ray reserves none of it",
+        "known": True,
+        "unreadable": True,
         "kept": True,
         "chosen": True,
         "found_again": True,
