@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from isokernel.capabilities.targets import Pattern
     from isoserver.contexts.calls import Request
     from isoserver.contexts.context import Identity, Key
-    from isoserver.settings.capabilities import CapabilitySettings
+    from isoserver.settings.server import ServerSettings
     from isoserver.storage.changes import Changes
     from isoserver.storage.database import Database
     from isoserver.tools.approvals import Approvals
@@ -110,7 +110,7 @@ class Capabilities:
 
     def __init__(  # noqa: PLR0913 - the parts of a server that decide
         self,
-        settings: CapabilitySettings,
+        settings: ServerSettings,
         providers: Providers,
         log: FilteringBoundLogger,
         *,
@@ -124,7 +124,7 @@ class Capabilities:
         """Read the policies of the settings.
 
         Args:
-            settings: Limits and policies.
+            settings: Limits and policies, and whether servers share the database.
             providers: What the server holds.
             log: Told of defects.
             database: Holds the policies of contexts.
@@ -232,10 +232,14 @@ class Capabilities:
         return (self.of_workspace(workspace), *of_workspace, *narrowing)
 
     async def start(self) -> None:
-        """Read what earlier servers have left: what narrows workspaces and contexts."""
+        """Read what earlier servers have left: what narrows workspaces and contexts.
+
+        Where servers share a database, a context is another's until it is taken, and
+        its policy is read then: it is changed, or dropped with the context, unheard.
+        """
         if self._narrowed is not None:
             await self._narrowed.start()
-        if self._database is None:
+        if self._database is None or self._settings.cluster:
             return
         async with self._database.connect() as connection:
             for row in await connection.execute(select(POLICIES)):

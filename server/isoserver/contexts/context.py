@@ -408,7 +408,7 @@ class Context:
         self.state = State.HIBERNATED
         self.reason = ""
         self.history.clear()
-        self.transcript.flush()
+        self.transcript.put_away()
         self._deadline.close()
         self.calls.end()
         async with self._changing:

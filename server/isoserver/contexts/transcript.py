@@ -116,7 +116,8 @@ class Transcript:
         self._kept: deque[tuple[int, Entry]] = deque()
         self._file: TranscriptFile | None = None
         self._write_soon: Callable[[Transcript], None] | None = None
-        self._written = self._told = 0
+        self._written = 0
+        self._untold: list[Entry] = []  # whatever becomes of them in memory
         self._moved: dict[str, int | None] = {}  # places that are to be written
         self._waits = False  # to be written soon, or told
         self._causes: dict[int, Cause] = {}  # the last ones
@@ -140,10 +141,9 @@ class Transcript:
         self.epoch = file.epoch
         self._file, self._write_soon = file, write_soon
         if not self.last:
-            self.last = self._written = self._told = file.last
+            self.last = self._written = file.last
             self.places = dict(file.places)
             return
-        self._told = self.last
         self._wait()
 
     def flush(self) -> None:
@@ -155,9 +155,17 @@ class Transcript:
         moved, self._moved = self._moved, {}
         if file.append(new, moved):
             self._written = self.last
-            self._forget_written()
+            self._forget_written(self._memory_max)
         else:
             self._moved = {**moved, **self._moved}
+
+    def put_away(self) -> None:
+        """Have memory keep only what is in no file: little is asked of it for long."""
+        self.flush()
+        self._forget_written(0)
+        if self._file is not None and self._written == self.last:
+            self._causes.clear()
+            self._job, self._searched = 0, False
 
     def close(self) -> None:
         """Be in no file any more: that is deleted."""
@@ -177,14 +185,13 @@ class Transcript:
         """Write what was added, then tell who listens."""
         self._waits = False
         self.flush()
-        if not self.listeners:
-            self._told = self.last
-            return
-        new = islice(self._kept, self._index_after(self._told), None)
-        self._told = self.last
-        for _, entry in tuple(new):
-            for listener in tuple(self.listeners):
-                listener(entry)
+        untold, self._untold = self._untold, []
+        for entry in untold:
+            self._tell(entry)
+
+    def _tell(self, entry: Entry) -> None:
+        for listener in tuple(self.listeners):
+            listener(entry)
 
     # -- the sequence ------------------------------------------------------------------
 
@@ -210,17 +217,18 @@ class Transcript:
         self._kept.append((size, entry))
         self._bytes += size
         if self._bytes > self._memory_max:
-            self._forget_written()
+            self._forget_written(self._memory_max)
             if self._bytes > self._memory_max:
                 self.flush()  # all that is in memory isn't written yet
             while self._bytes > self._bytes_max:
                 self._bytes -= self._kept.popleft()[0]
-        if self._write_soon is not None:
-            if not self._waits:
-                self._wait()
-        elif self.listeners:
-            for listener in tuple(self.listeners):
-                listener(entry)
+        if self._write_soon is None:
+            self._tell(entry)
+            return
+        if self.listeners:
+            self._untold.append(entry)
+        if not self._waits:
+            self._wait()
 
     def add_state(self, state: str, cause: Cause = NOTHING) -> None:
         """Add what the context does, in Jupyter's words."""
@@ -281,9 +289,9 @@ class Transcript:
     def _index_after(self, number: int) -> int:
         return max(0, number + 1 - self._first)
 
-    def _forget_written(self) -> None:
-        """Drop from memory what is in the file, if it is much."""
-        while self._bytes > self._memory_max and self._first <= self._written:
+    def _forget_written(self, bytes_max: int) -> None:
+        """Drop from memory what is in the file, as far as it is more than that."""
+        while self._bytes > bytes_max and self._first <= self._written:
             self._bytes -= self._kept.popleft()[0]
 
     # -- places of sessions ------------------------------------------------------------

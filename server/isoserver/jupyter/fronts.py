@@ -416,6 +416,21 @@ def _history(history: History, request: FrontMessage) -> list[tuple[int, int, An
     return list(found)
 
 
+class _Attached:
+    """Who is attached to one context.
+
+    Attributes:
+        fronts: By their sessions, those that are away included; the last to come last.
+        readers: Who reads its messages over HTTP.
+        end: What its transcript calls when it is gone.
+    """
+
+    def __init__(self, end: Callable[[str, bool], None]) -> None:
+        self.fronts: OrderedDict[str, Front] = OrderedDict()
+        self.readers: list[Reader] = []
+        self.end = end
+
+
 class Fronts:
     """The fronts of all contexts, and those who read their messages over HTTP.
 
@@ -432,8 +447,8 @@ class Fronts:
         """
         self.elsewhere: Callable[[str], Awaitable[dict[str, int]]] | None = None
         self._settings = settings
-        self._fronts: dict[Context, OrderedDict[str, Front]] = {}
-        self._readers: dict[Context, list[Reader]] = {}
+        # A context is kept in memory by this, so it has those alone that have somebody.
+        self._attached: dict[Context, _Attached] = {}
         self._recent: OrderedDict[Front, None] = OrderedDict()
 
     # -- coming ------------------------------------------------------------------------
@@ -452,8 +467,8 @@ class Fronts:
         if len(session) > SESSION_CHARACTERS_MAX:
             problem = f"must have at most {SESSION_CHARACTERS_MAX} characters"
             raise InvalidRequestError(FieldProblem("session_id", problem))
-        fronts = self._fronts.get(context)
-        front = None if fronts is None else fronts.get(session)
+        attached = self._attached.get(context)
+        front = None if attached is None else attached.fronts.get(session)
         if front is None or front.socket is None:
             self._check_room(context)
 
@@ -465,29 +480,39 @@ class Fronts:
             session: The client's id of the session, which was checked.
             client: Who it is, as access knows it.
         """
-        self._know(context)
-        front = self._fronts[context].get(session)
+        fronts = self._know(context).fronts
+        front = fronts.get(session)
         if front is None:
-            front = self._fronts[context][session] = Front(context, session)
+            front = fronts[session] = Front(context, session)
         front.client = client
-        self._fronts[context].move_to_end(session)
+        fronts.move_to_end(session)
         self._recent[front] = None
         self._recent.move_to_end(front)
         self._drop_away(context, front)
         return front
 
-    def _know(self, context: Context) -> None:
-        if context not in self._fronts:
-            self._fronts[context] = OrderedDict()
-            self._readers[context] = []
-            context.transcript.ends.append(partial(self._forget, context))
+    def _know(self, context: Context) -> _Attached:
+        """Return who is attached to a context; somebody is about to be."""
+        attached = self._attached.get(context)
+        if attached is None:
+            attached = _Attached(partial(self._forget, context))
+            self._attached[context] = attached
+            context.transcript.ends.append(attached.end)
+        return attached
+
+    def _forget_unless_attached(self, context: Context) -> None:
+        """Let go of a context if nobody is attached to it any more."""
+        attached = self._attached.get(context)
+        if attached is not None and not attached.fronts and not attached.readers:
+            del self._attached[context]
+            context.transcript.ends.remove(attached.end)
 
     def _check_room(self, context: Context) -> None:
         limit = self._settings.context_fronts_max
         if len(self._connected(context)) >= limit:
             raise ContextFrontLimitError(limit)
         limit = self._settings.fronts_max
-        if sum(len(self._connected(one)) for one in self._fronts) >= limit:
+        if sum(len(self._connected(one)) for one in self._attached) >= limit:
             raise FrontLimitError(limit)
 
     def _drop_away(self, context: Context, back: Front) -> None:
@@ -504,7 +529,8 @@ class Fronts:
 
     def _drop(self, front: Front) -> None:
         self._recent.pop(front, None)
-        self._fronts[front.context].pop(front.session, None)
+        self._attached[front.context].fronts.pop(front.session, None)
+        self._forget_unless_attached(front.context)
 
     def join(self, context: Context, client: str, number: int) -> Reader:
         """Return a new reader of messages after one; `leave` ends it.
@@ -513,27 +539,29 @@ class Fronts:
             FrontLimitError: There are too many fronts, here or in all.
         """
         self._check_room(context)
-        self._know(context)
         reader = Reader(context, client, number)
-        self._readers[context].append(reader)
+        self._know(context).readers.append(reader)
         return reader
 
     def leave(self, reader: Reader) -> None:
         """Forget a reader."""
         reader.leave()
-        readers = self._readers.get(reader.context, [])
-        if reader in readers:
-            readers.remove(reader)
+        attached = self._attached.get(reader.context)
+        if attached is not None and reader in attached.readers:
+            attached.readers.remove(reader)
+            self._forget_unless_attached(reader.context)
 
     # -- looking -----------------------------------------------------------------------
 
     def of(self, context: Context) -> list[Front]:
         """Return the fronts of a context, those that are away included."""
-        return list(self._fronts.get(context, {}).values())
+        attached = self._attached.get(context)
+        return [] if attached is None else list(attached.fronts.values())
 
     def readers(self, context: Context) -> list[Reader]:
         """Return who reads a context's messages over HTTP."""
-        return list(self._readers.get(context, ()))
+        attached = self._attached.get(context)
+        return [] if attached is None else list(attached.readers)
 
     def connections(self, context: Context) -> int:
         """Count the fronts of a context that are connected."""
@@ -543,7 +571,7 @@ class Fronts:
         """Count those that are connected, by the id of their context."""
         counted = {
             context.id: self.connections(context)
-            for context in self._fronts
+            for context in self._attached
             if context.workspace == workspace
         }
         return {name: number for name, number in counted.items() if number}
@@ -556,7 +584,7 @@ class Fronts:
 
     def close(self, reason: str) -> None:
         """Close all connections; clients may come back to the next server."""
-        for context in list(self._fronts):
+        for context in list(self._attached):
             self._close(context, AGAIN, reason)
 
     def _forget(
@@ -569,8 +597,7 @@ class Fronts:
         self._close(context, AGAIN if moved else GONE, reason)
         for front in self.of(context):
             self._recent.pop(front, None)
-        self._fronts.pop(context, None)
-        self._readers.pop(context, None)
+        self._attached.pop(context, None)
 
     def _close(self, context: Context, code: int, reason: str) -> None:
         for front in self.of(context):

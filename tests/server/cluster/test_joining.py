@@ -84,6 +84,26 @@ def test_the_next_server_at_an_address_is_another_one(nodes: Nodes) -> None:
     assert "the same cluster_url" not in again.log()
 
 
+def test_a_policy_that_another_server_dropped_is_nobody_s(nodes: Nodes) -> None:
+    """Also if the server that makes the next context of the name began before that."""
+    first, one = nodes.start()
+    given = {"net": ["a.com"]}
+    for name in ("gone", "kept"):
+        assert one.done("1", session=name)["status"] == "completed"
+        answer = one.put(f"/contexts/{name}/capabilities", json=given)
+        assert answer.headers["X-Isokernel-Owner"] == first.url
+        assert answer.json()["context"] == given
+    second, other = nodes.start()
+    assert one.delete("/contexts/gone").status_code == 204
+    assert first.stop() == 0
+    assert other.done("1", session="gone")["status"] == "completed"
+    answer = other.get("/contexts/gone/capabilities")
+    assert answer.headers["X-Isokernel-Owner"] == second.url
+    assert answer.json()["context"] == {}
+    answer = other.get("/contexts/kept/capabilities")
+    assert answer.json()["context"] == given
+
+
 def test_two_servers_with_one_url_are_told_of(nodes: Nodes) -> None:
     nodes.lease_seconds = 2
     first, _ = nodes.start()

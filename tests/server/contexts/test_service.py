@@ -252,6 +252,8 @@ def with_contexts(
     folder: Path,
     database: Database,
     use: Callable[[Contexts], Awaitable[None]],
+    *,
+    durable: bool = True,
 ) -> None:
     """Run something with the contexts of a server that has started."""
 
@@ -269,7 +271,7 @@ def with_contexts(
             heaps,
             files,
             Engines(settings, files, folder, (), None, log),
-            TranscriptFiles(folder / "transcripts", 1 << 20, log, durable=True),
+            TranscriptFiles(folder / "transcripts", 1 << 20, log, durable=durable),
             log,
             calls=calls,
         )

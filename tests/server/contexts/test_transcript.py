@@ -253,6 +253,24 @@ def test_memory_has_little_of_a_long_sequence(tmp_path: Path, *, durable: bool) 
     in_loop(work)
 
 
+@pytest.mark.parametrize("bytes_max", [8 << 20, 1000])
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_is_too_large_for_memory_is_told(
+    tmp_path: Path, *, bytes_max: int, durable: bool
+) -> None:
+    async def scenario() -> None:
+        transcript = kept(tmp_path, bytes_max, durable=durable)
+        heard: list[int] = []
+        transcript.listen(lambda entry: heard.append(entry.number))
+        say(transcript, 1, 300_000)
+        say(transcript, 1)
+        say(transcript, 1, 300_000)
+        await asyncio.sleep(0)
+        assert heard == [1, 2, 3]
+
+    asyncio.run(scenario())
+
+
 def test_what_comes_late_has_its_cause(tmp_path: Path) -> None:
     def work() -> None:
         first = kept(tmp_path)
@@ -271,6 +289,31 @@ def test_what_comes_late_has_its_cause(tmp_path: Path) -> None:
         for job in range(10_000):
             second.add("stream", {}, Cause(job, {}, ""))
         assert len(second._causes) <= 2000
+
+    in_loop(work)
+
+
+def test_what_is_put_away_is_there_still(tmp_path: Path) -> None:
+    """In the file, or in memory if that can't be written."""
+
+    def work() -> None:
+        place = tmp_path / "place"
+        transcript = Transcript(1 << 20)
+        transcript.keep_in(opened(place / "one"), lambda _: None)
+        say(transcript, 10)
+        before = all_of(transcript)
+        transcript.put_away()
+        assert (len(transcript._kept), len(transcript._causes)) == (0, 0)
+        assert all_of(transcript) == before
+        transcript.pass_on_late(Message("stream", {"text": "late"}, {}), 7)
+        (late,) = all_of(transcript, 10)
+        assert (late.number, late.parent, late.front) == (11, PARENT, "a")
+        place.rename(tmp_path / "away")
+        place.write_text("no folder")
+        say(transcript, 2)
+        transcript.put_away()
+        assert [each.number for each in all_of(transcript, 11)] == [12, 13]
+        assert len(transcript._causes) == 1
 
     in_loop(work)
 

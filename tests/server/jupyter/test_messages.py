@@ -287,6 +287,16 @@ def test_clients_without_a_session_are_two(server: Server, client: Client) -> No
     asyncio.run(scenario())
 
 
+def test_a_run_has_all_that_is_said_at_once(
+    servers: Callable[..., Server], tmp_path: Path
+) -> None:
+    """However much: where it is written before it is told, memory has little of it."""
+    server = servers(*V8_FLAGS, "--data-dir", str(tmp_path / "data"))
+    with connect(server) as client:
+        run = client.submit("console.log('x'.repeat(300_000))", session="mine")
+        client.printed(run, "x" * 300_000)
+
+
 def test_a_run_has_what_the_messages_of_its_execution_say(client: Client) -> None:
     """A view of the same sequence: no other cell's output, in the same order."""
     code = """
