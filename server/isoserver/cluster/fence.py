@@ -49,12 +49,15 @@ class Fence(NamedTuple):
         column: Which column has its id.
         unowned: Whether rows of what nobody owns may be written.
         ends: Which change of a row ends what owns it, which began with its first row.
+        late: Which change comes after that end if nobody owns the row, and is dropped:
+            it was in the commit with the end, whose answer was lost.
     """
 
     kind: str
     column: str
     unowned: bool = False
     ends: str = ""
+    late: str = ""
 
 
 FENCED: Final = {
@@ -67,8 +70,12 @@ FENCED: Final = {
     "jupyter_made_contexts": Fence(CONTEXT, "context", unowned=True),
     # Of a session that was deleted by the time its run ends, too.
     "session_entries": Fence(CONTEXT, "session", unowned=True),
-    "runs": Fence(RUN, "id", ends="TG_OP = 'UPDATE' AND NEW.ended_at IS NOT NULL"),
-    "run_output": Fence(RUN, "run_id"),
+    "runs": Fence(
+        *(RUN, "id"),
+        ends="TG_OP = 'UPDATE' AND NEW.ended_at IS NOT NULL",
+        late="TG_OP = 'INSERT'",
+    ),
+    "run_output": Fence(RUN, "run_id", late="TRUE"),
     "webhooks": Fence(WEBHOOK, "id", ends="TG_OP = 'DELETE'"),
 }
 """The tables whose rows have one owner; whatever else there is, all servers share."""
@@ -112,6 +119,7 @@ BEGIN
     IF ({unowned} OR TG_OP = 'DELETE') AND NOT EXISTS (
         SELECT 1 FROM cluster_servers WHERE id = its
     ) THEN RETURN coalesce(NEW, OLD); END IF;
+    {late}
     {refuse}
 END $$
 """
@@ -138,20 +146,25 @@ BEGIN
 END $$
 """
 _BEGIN: Final = """
-    IF TG_OP = 'INSERT' THEN
+    IF TG_OP = 'INSERT' AND NOT EXISTS (
+        SELECT 1 FROM {table} WHERE {column} = NEW.{column}
+    ) THEN
         INSERT INTO cluster_owners VALUES (
             '{kind}', NEW.workspace, NEW.{column}, me, nextval('cluster_generations')
         ) ON CONFLICT DO NOTHING;
     END IF;
 """
 """A run is its server's from its first row on, without a statement of its own. It may
-come again, as nobody knows whether a commit has been made whose answer is lost."""
+come again, as nobody knows whether a commit has been made whose answer is lost. If it
+has ended in that one, it stays nobody's."""
 _END: Final = """
         IF {ends} THEN
             DELETE FROM cluster_owners
             WHERE kind = '{kind}' AND workspace = its_workspace AND id = its_id;
         END IF;
 """
+_LATE: Final = "IF its IS NULL AND {late} THEN RETURN NULL; END IF;"
+"""One that hasn't ended has an owner, and so has nothing dropped."""
 # Not while others serve, of whose runs one may end in that moment.
 _ALONE: Final = (
     "NOT EXISTS (SELECT 1 FROM cluster_servers WHERE NOT fenced "
@@ -208,11 +221,11 @@ async def _note_unowned(connection: AsyncConnection) -> None:
 
 def _functions() -> Iterator[tuple[str, str]]:
     for table, of in FENCED.items():
-        begin = _BEGIN.format(kind=of.kind, column=of.column) if of.ends else ""
-        end = _END.format(kind=of.kind, ends=of.ends) if of.ends else ""
-        unowned = str(of.unowned).upper()
-        values = {"kind": of.kind, "column": of.column, "unowned": unowned}
-        function = _OWNS.format(
-            table=table, me=_ME, begin=begin, end=end, refuse=_REFUSE, **values
-        )
+        values = {**of._asdict(), "table": table, "unowned": str(of.unowned).upper()}
+        parts = {
+            "begin": _BEGIN.format(**values) if of.ends else "",
+            "end": _END.format(**values) if of.ends else "",
+            "late": _LATE.format(**values) if of.late else "",
+        }
+        function = _OWNS.format(me=_ME, refuse=_REFUSE, **{**values, **parts})
         yield table, function

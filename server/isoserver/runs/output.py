@@ -74,7 +74,7 @@ class LiveOutput:
         self._limit = limit_bytes
         self._cut = False
         self._chunks = [_Chunk(0, 0)]
-        self._dirty = False
+        self._saved_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def append(self, text: str) -> None:
@@ -101,7 +101,6 @@ class LiveOutput:
         changed.set()
 
     def _add(self, data: bytes) -> None:
-        self._dirty = True
         while data:
             chunk = self._chunks[-1]
             end = boundary(data, CHUNK - len(chunk.data))
@@ -115,20 +114,26 @@ class LiveOutput:
                 self._chunks.append(_Chunk(self.extent.bytes, lines))
 
     def save(self) -> None:
-        """Have all of it written; `Store.flush` waits for that."""
+        """Have all of it written; `Store.flush` waits for that.
+
+        What is only being written is written again: that may fail, and what is asked
+        for next goes along with it then.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._dirty:
+        size = self.extent.bytes
+        if self._saved_bytes == size:
             return
-        self._dirty = False
         # Full ones are forgotten once they are safe; the last one is written again
         # when it has grown.
         sent = [chunk for chunk in self._chunks if chunk.data]
         full = [chunk for chunk in sent if chunk.full]
         # All of them are in one commit.
         commits = [self._store.put(self._row(chunk)) for chunk in sent]
-        commits[-1].written.add_done_callback(lambda done: self._saved(full, done))
+        commits[-1].written.add_done_callback(
+            lambda done: self._note_saved(size, full, done)
+        )
 
     def _row(self, chunk: _Chunk) -> dict[str, Any]:
         return {
@@ -138,8 +143,10 @@ class LiveOutput:
             "data": bytes(chunk.data),
         }
 
-    def _saved(self, full: list[_Chunk], done: asyncio.Future[None]) -> None:
+    def _note_saved(
+        self, size: int, full: list[_Chunk], done: asyncio.Future[None]
+    ) -> None:
         if done.cancelled() or done.exception() is not None:
-            self._dirty = True
             return
+        self._saved_bytes = size
         self._chunks = [chunk for chunk in self._chunks if chunk not in full]

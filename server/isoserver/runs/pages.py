@@ -15,7 +15,14 @@ from isoserver.runs.records import Extent, Status
 if TYPE_CHECKING:
     from isoserver.runs.store import Store
 
-__all__ = ["BYTES_MAX", "LINES_MAX", "Page", "PageRequest", "Pages"]
+__all__ = [
+    "BYTES_MAX",
+    "LINES_MAX",
+    "OutputMissingError",
+    "Page",
+    "PageRequest",
+    "Pages",
+]
 
 LINES_MAX: Final = 10_000
 """Lines that a page has at most."""
@@ -23,6 +30,10 @@ BYTES_MAX: Final = 1 << 20
 """Bytes that a page has at most, but for one line that is longer by itself."""
 _CHARACTER_MAX: Final = 4
 """Bytes of a character in UTF-8."""
+
+
+class OutputMissingError(Exception):
+    """Output that there is by the run's row isn't in the database."""
 
 
 class PageRequest(NamedTuple):
@@ -98,7 +109,11 @@ class Pages:
         self._status = status
 
     async def read(self, request: PageRequest) -> Page:
-        """Return a page."""
+        """Return a page.
+
+        Raises:
+            OutputMissingError: Some of it is missing; the run may be forgotten by now.
+        """
         if request.byte_offset is not None:
             return await self._by_byte(request.byte_offset, request.byte_limit)
         return await self._by_line(request.line_offset, request.line_limit)
@@ -127,6 +142,13 @@ class Pages:
         """Read what has the bytes from `start` to before `end`; where it begins."""
         chunks = await self._store.chunks(*self._key, max(start - CHUNK, 0), end)
         found = [c for c in chunks if c.start_byte + len(c.data) > start]
+        place = start
+        for chunk in found:
+            if chunk.start_byte > place:
+                break
+            place = chunk.start_byte + len(chunk.data)
+        if place < min(end, self._extent.bytes):
+            raise OutputMissingError
         data = b"".join(chunk.data for chunk in found)
         base = found[0].start_byte
         return data[: self._extent.bytes - base], base, found[0].start_line + 1
@@ -151,9 +173,11 @@ class Pages:
             return 0
         number = line - 1  # the newline that ends the line before
         chunk = await self._store.chunk_of_newline(*self._key, number)
-        assert chunk is not None  # noqa: S101 - there is such a line
+        newlines = number if chunk is None else number - chunk.start_line
+        if chunk is None or chunk.data.count(b"\n") < newlines:
+            raise OutputMissingError
         position = -1
-        for _ in range(number - chunk.start_line):
+        for _ in range(newlines):
             position = chunk.data.index(b"\n", position + 1)
         return chunk.start_byte + position + 1
 

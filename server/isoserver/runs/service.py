@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from isoserver.cluster.kinds import RUN
@@ -17,7 +17,8 @@ from isoserver.errors import (
     StoppingError,
 )
 from isoserver.runs.answers import lost_cell_body, webhook_body
-from isoserver.runs.pages import BYTES_MAX, PageRequest, Pages
+from isoserver.runs.output import boundary
+from isoserver.runs.pages import BYTES_MAX, OutputMissingError, PageRequest, Pages
 from isoserver.runs.queue import RunQueue
 from isoserver.runs.records import Ending, Kind, RunFailure, Status, Wanted
 from isoserver.runs.run import Run
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from isoserver.runs.store import Store
     from isoserver.settings.server import ServerSettings
     from isoserver.tools.calls import Asker
-    from isoserver.webhooks.service import Webhook, Webhooks
+    from isoserver.webhooks.service import Told, Webhook, Webhooks
     from isoserver.webhooks.store import PendingWebhook
 
 __all__ = ["Runs"]
@@ -125,7 +126,7 @@ class Runs:
             if ended:
                 self._log.warning("runs were lost with the last server", number=ended)
         for row in await self._webhooks.start():
-            await self._tell_late(row)
+            self._tell_late(row)
         if self._cluster is not None:
             await self.take_over(self._cluster)
         self._sweeper.start()
@@ -184,7 +185,7 @@ class Runs:
         if lost:
             self._log.warning("runs were lost with their server", number=len(lost))
         for row in await self._webhooks.adopt():
-            await self._tell_late(row)
+            self._tell_late(row)
 
     def end_grace_period(self) -> None:
         """End the grace period of `close`."""
@@ -274,8 +275,7 @@ class Runs:
         Its row may be there all the same, and would wait for ever: the answer to what
         has written it may be lost.
         """
-        with suppress(DatabaseError):
-            await self._webhooks.forget(run.order.workspace, run.id)
+        self._webhooks.forget(run.order.workspace, run.id)
         if self._undoing < _UNDOING_MAX:
             self._undoing += 1
             try:
@@ -289,31 +289,33 @@ class Runs:
             *(order.workspace, webhook, order.kind.value, run.id, order.client)
         )
 
-    async def _tell(self, record: RunRecord) -> None:
+    def _tell(self, record: RunRecord) -> None:
         """Send what is ordered for a run that has ended."""
-        row = self._webhooks.ordered(record.workspace, record.id)
-        if row is None:
-            return
-        printed = ""
-        if row.output and record.kind is Kind.SCRIPT:
-            first = PageRequest(byte_offset=0, byte_limit=PART_BYTES_MAX)
-            with suppress(DatabaseError):
-                printed = (await self.page(record.workspace, record.id, first)).data
-        name, data = webhook_body(record, printed=printed if row.output else None)
-        await self._webhooks.ended(record.workspace, record.id, name, data)
+        self._webhooks.tell(record.workspace, record.id, partial(self._told, record))
 
-    async def _tell_late(self, row: PendingWebhook) -> None:
+    def _tell_late(self, row: PendingWebhook) -> None:
         """Send what the last server hasn't got to."""
+        self._webhooks.tell(row.workspace, row.subject, self._told_late)
+
+    async def _told(self, record: RunRecord, row: PendingWebhook) -> Told:
+        """Make what is sent for a run that has ended."""
+        printed = None
+        if row.output:
+            data = b""
+            if record.kind is Kind.SCRIPT:
+                key = record.workspace, record.id
+                chunks = await self._store.chunks(*key, 0, PART_BYTES_MAX)
+                data = b"".join(chunk.data for chunk in chunks)
+            printed = data[: boundary(data, PART_BYTES_MAX)].decode()
+        return webhook_body(record, printed=printed)
+
+    async def _told_late(self, row: PendingWebhook) -> Told | None:
+        """Make what is sent for what the last server hasn't got to, if anything."""
         kinds = {kind.value: kind for kind in Kind}
         if row.kind not in kinds:
-            name, data = lost_cell_body(row.subject)
-            await self._webhooks.ended(row.workspace, row.subject, name, data)
-            return
+            return lost_cell_body(row.subject)
         record = await self._store.get(kinds[row.kind], row.workspace, row.subject)
-        if record is None:
-            await self._webhooks.forget(row.workspace, row.subject)
-        else:
-            await self._tell(record)
+        return None if record is None else await self._told(record, row)
 
     def has_room(self, kind: Kind, workspace: str) -> bool:
         """Whether a workspace may have another run of a kind here."""
@@ -361,8 +363,8 @@ class Runs:
             self._log.exception("a run failed", run=run.id)
             run.decide(_DEFECT)
         run.stop = None
-        await self._end(run)
         try:
+            await self._end(run)
             if run.context is not None and run.order.session is None:
                 await self._contexts.delete(run.order.workspace, run.context.id)
         finally:
@@ -388,7 +390,7 @@ class Runs:
         if run.output is not None:
             run.output.tell()
         if run.order.webhook is not None:
-            await self._tell(run.record())
+            self._tell(run.record())
         self._ended += 1
         if self._ended > self._slack:
             self._sweeper.request()
@@ -554,7 +556,8 @@ class Runs:
 
         Raises:
             ExecutionMissingError: The workspace has no script of that id.
-            DatabaseError: What is new of the output can't be saved.
+            DatabaseError: What is new of the output can't be saved, or some of it is
+                missing.
         """
         record = await self.get(Kind.SCRIPT, workspace, run_id)
         run = self._find(Kind.SCRIPT, workspace, run_id)
@@ -563,7 +566,12 @@ class Runs:
             await self._store.flush()
         status = record.status.of_execution
         key = (workspace, run_id)
-        return await Pages(self._store, key, record.output, status).read(request)
+        try:
+            return await Pages(self._store, key, record.output, status).read(request)
+        except OutputMissingError:
+            await self.get(Kind.SCRIPT, workspace, run_id)  # it may be forgotten by now
+            message = "some of the output is missing"
+            raise DatabaseError(message) from None
 
     async def follow(self, workspace: str, run_id: str) -> AsyncIterator[str]:
         """Yield a script's output as it comes, until its end.

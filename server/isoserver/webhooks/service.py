@@ -16,7 +16,7 @@ from collections import Counter
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,7 +36,7 @@ from isoserver.tools.audit import Audit, Entry
 from isoserver.webhooks.store import PendingWebhook, WebhookStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -44,15 +44,21 @@ if TYPE_CHECKING:
     from isoserver.storage.database import Database
     from isoserver.webhooks.sender import Outcome, Sender
 
-__all__ = ["PART_BYTES_MAX", "Webhook", "Webhooks", "is_allowed"]
+    Tell: TypeAlias = Callable[[PendingWebhook], Awaitable["Told | None"]]
 
+__all__ = ["PART_BYTES_MAX", "Told", "Webhook", "Webhooks", "is_allowed"]
+
+Told: TypeAlias = tuple[str, dict[str, Any]]
+"""An event's name, such as `execution.ended`, and what is told of it, as plain data."""
 PART_BYTES_MAX: Final = 16 * 1024
 """Of a result, and of what was printed, in a body."""
 _GROWTH: Final = 4.0
 _JITTER: Final = 0.1
 _ORIGIN_CHARACTERS_MAX: Final = 200
 _PAUSE_SECONDS: Final = 1.0
-"""Between attempts to read the table, while the database can't be used."""
+"""Between attempts to read or write the table, while the database can't be used."""
+_TELLING_MAX: Final = 4
+"""How many are written down at a time: each is a transaction, and others have some."""
 _RANDOM: Final = random.Random()  # noqa: S311 - spreads attempts
 
 
@@ -140,7 +146,10 @@ class Webhooks:
         self._ordered: dict[tuple[str, str], PendingWebhook] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(_TELLING_MAX)
+        self._away = False
+        self._closing = asyncio.Event()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -150,7 +159,7 @@ class Webhooks:
         """Begin to send.
 
         Returns:
-            Those whose run has not ended as far as the last server has told; `ended`
+            Those whose run has not ended as far as the last server has told; `tell`
             or `forget` must follow for each.
         """
         self._pending.update(await self._store.counts())
@@ -169,8 +178,8 @@ class Webhooks:
 
     async def close(self) -> None:
         """Send no more; what isn't delivered is sent by the next server."""
-        if self._ending:
-            await asyncio.wait(self._ending)
+        self._closing.set()
+        await self.settle()
         await end_tasks(self._task, *self._sending.values())
         if self._sender is not None:
             await self._sender.close()
@@ -237,53 +246,95 @@ class Webhooks:
         try:
             await self._store.add(row)
         except BaseException:
-            self._pending[workspace] -= 1
+            self._tell_soon(row, _nothing)  # its row may be there all the same
             raise
         self._ordered[workspace, subject] = row
 
-    def ordered(self, workspace: str, subject: str) -> PendingWebhook | None:
-        """Return what is to be sent when a run ends; None for nothing."""
-        return self._ordered.get((workspace, subject))
-
-    async def forget(self, workspace: str, subject: str) -> None:
-        """Send nothing after all: there is no such run."""
-        row = self._ordered.pop((workspace, subject), None)
-        if row is not None:
-            await self._remove(row)
-
-    async def ended(
-        self, workspace: str, subject: str, kind: str, data: dict[str, Any]
-    ) -> None:
-        """Send what is ordered for a run that has ended.
-
-        Args:
-            workspace: Who owns it.
-            subject: The run's id.
-            kind: The event's name, such as `execution.ended`.
-            data: What is told of it, as plain data.
-        """
-        row = self._ordered.pop((workspace, subject), None)
-        if row is None:
-            return
-        now = time.time()
-        moment = datetime.fromtimestamp(now, timezone.utc).isoformat()
-        body = {"type": kind, "timestamp": moment.replace("+00:00", "Z"), "data": data}
-        text = msgspec.json.encode(body, enc_hook=str).decode()
-        try:
-            await self._store.change(row._replace(body=text, next_at=now))
-        except DatabaseError as error:
-            # Its run is known to have ended, so that the next server sends it.
-            self._log.error("a webhook can't be kept", id=row.id, reason=str(error))
-            return
-        self._wanted.set()
+    def forget(self, workspace: str, subject: str) -> None:
+        """Send nothing after all, in the background: there is no such run."""
+        self.tell(workspace, subject, _nothing)
 
     def end_soon(
         self, workspace: str, subject: str, kind: str, data: dict[str, Any]
     ) -> None:
-        """Do what `ended` does, in the background; `close` waits for it."""
-        task = asyncio.ensure_future(self.ended(workspace, subject, kind, data))
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        """Send what is ordered for a run that has ended, in the background.
+
+        Args:
+            workspace: Who owns it.
+            subject: The run's id.
+            kind: The event's name.
+            data: What is told of it.
+        """
+
+        async def told(_: PendingWebhook) -> Told:
+            return kind, data
+
+        self.tell(workspace, subject, told)
+
+    def tell(self, workspace: str, subject: str, told: Tell) -> None:
+        """Send what is ordered for a run that has ended, in the background.
+
+        While the database is away, nobody else knows that it is due: it is tried again
+        until it is written down, or the server ends; `close` waits for that.
+
+        Args:
+            workspace: Who owns the run.
+            subject: The run's id.
+            told: Called with what is ordered, and again after each `DatabaseError`;
+                returns what is told, or None to send nothing after all.
+        """
+        row = self._ordered.pop((workspace, subject), None)
+        if row is not None:
+            self._tell_soon(row, told)
+
+    async def settle(self) -> None:
+        """Wait until all that was told so far is written down."""
+        if self._telling:
+            await asyncio.wait(self._telling)
+
+    def _tell_soon(self, row: PendingWebhook, told: Tell) -> None:
+        task = asyncio.ensure_future(self._tell(row, told, time.time()))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, row: PendingWebhook, told: Tell, ended_at: float) -> None:
+        async with self._places:
+            if self._closing.is_set() and self._away:
+                return
+            while not await self._is_told(row, told, ended_at):
+                if self._closing.is_set():
+                    return
+                with suppress(asyncio.TimeoutError):
+                    async with timeout(_PAUSE_SECONDS):
+                        await self._closing.wait()
+
+    async def _is_told(self, row: PendingWebhook, told: Tell, ended_at: float) -> bool:
+        """Try to write down what is told; return False if that may succeed later."""
+        try:
+            await self._write_down(row, await told(row), ended_at)
+        except DatabaseError as error:
+            self._away = True
+            self._log.error("a webhook can't be kept", id=row.id, reason=str(error))
+            return False
+        except Exception:  # noqa: BLE001 - nobody else would say so
+            self._log.exception("a webhook can't be told", id=row.id)
+            return True
+        self._away = False
+        self._wanted.set()
+        return True
+
+    async def _write_down(
+        self, row: PendingWebhook, told: Told | None, ended_at: float
+    ) -> None:
+        """Have it be due, or be none any more if nothing is told."""
+        if told is None:
+            await self._remove(row)
+            return
+        kind, data = told
+        moment = datetime.fromtimestamp(ended_at, timezone.utc).isoformat()
+        body = {"type": kind, "timestamp": moment.replace("+00:00", "Z"), "data": data}
+        text = msgspec.json.encode(body, enc_hook=str).decode()
+        await self._store.change(row._replace(body=text, next_at=ended_at))
 
     # -- sending -----------------------------------------------------------------------
 
@@ -411,3 +462,7 @@ class Webhooks:
             ms=round((time.monotonic() - began) * 1e3),
         )
         await self._audit.add(entry)
+
+
+async def _nothing(_: PendingWebhook) -> None:
+    """Tell nothing."""

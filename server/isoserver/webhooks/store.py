@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sqlalchemy import Executable
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from isoserver.storage.database import Database
 
@@ -69,14 +70,16 @@ _TAKE: Final = text(
     UPDATE cluster_owners AS mine SET server = current_setting('isokernel.server'),
         generation = nextval('cluster_generations')
     FROM webhooks WHERE mine.kind = 'webhook' AND mine.id = webhooks.id
-    AND mine.server = ANY(:gone)
-    AND NOT EXISTS (
+    AND (mine.server = ANY(:gone) AND NOT EXISTS (
         SELECT 1 FROM runs WHERE runs.id = webhooks.subject AND ended_at IS NULL
+    ) OR mine.server = current_setting('isokernel.server')
+        AND webhooks.id = ANY(:tried)
     )
     RETURNING webhooks.id, webhooks.workspace
     """
 )
-"""What a server that is gone has left, in one step, so that one server sends it."""
+"""What a server that is gone has left, in one step, so that one server sends it; and
+what this server has taken if the answer to that was lost."""
 
 
 class PendingWebhook(NamedTuple):
@@ -119,6 +122,7 @@ class WebhookStore:
         """
         self._database = database
         self._ours = (_OURS,) if shared else ()
+        self._tried: list[str] = []
 
     async def add(self, row: PendingWebhook) -> None:
         """Write a new row.
@@ -160,20 +164,20 @@ class WebhookStore:
         Raises:
             DatabaseError: The database can't be used.
         """
-        from isoserver.cluster.kinds import WEBHOOK  # noqa: PLC0415 - where others are
-        from isoserver.cluster.tables import gone  # noqa: PLC0415
-
-        async with self._database.begin() as connection:
-            named = {"gone": await gone(connection, WEBHOOK)}
-            taken = (await connection.execute(_TAKE, named)).all()
-            query = select(WEBHOOKS).where(
-                WEBHOOKS.c.id.in_([row.id for row in taken]),
-                WEBHOOKS.c.next_at.is_(None),
-            )
-            # Else they would be this server's without its knowing of them.
-            rows = (await connection.execute(query)).all() if taken else []
-        counts = Counter(row.workspace for row in taken)
-        return [PendingWebhook(*row) for row in rows], counts
+        tried, self._tried = self._tried, []
+        taken: dict[str, str] = {}
+        try:
+            async with self._database.begin() as connection:
+                taken = await _take(connection, tried)
+                query = select(WEBHOOKS).where(
+                    WEBHOOKS.c.id.in_(taken), WEBHOOKS.c.next_at.is_(None)
+                )
+                # Else they would be this server's without its knowing of them.
+                rows = (await connection.execute(query)).all() if taken else []
+        except BaseException:
+            self._tried += [*tried, *taken]
+            raise
+        return [PendingWebhook(*row) for row in rows], Counter(taken.values())
 
     async def due(
         self, until: float, count_max: int, workspaces: list[str], ids: list[str]
@@ -222,3 +226,13 @@ class WebhookStore:
         except (SQLAlchemyError, OSError) as error:
             message = f"the database can't be written to: {type(error).__name__}"
             raise DatabaseError(message) from error
+
+
+async def _take(connection: AsyncConnection, tried: list[str]) -> dict[str, str]:
+    """Take what is left, and what may have been; return ids and their workspaces."""
+    from isoserver.cluster.kinds import WEBHOOK  # noqa: PLC0415 - where others are
+    from isoserver.cluster.tables import gone  # noqa: PLC0415
+
+    named = {"gone": await gone(connection, WEBHOOK), "tried": tried}
+    rows = await connection.execute(_TAKE, named)
+    return {row.id: row.workspace for row in rows}

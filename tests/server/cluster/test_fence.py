@@ -26,7 +26,7 @@ from isoserver.heaps.records import HeapOrigin
 from isoserver.heaps.tables import HEAPS, HeapTables
 from isoserver.http.metrics import Metrics
 from isoserver.jupyter.sessions import Session, Sessions
-from isoserver.runs.records import Kind, RunRecord, Status
+from isoserver.runs.records import Ending, Extent, Kind, RunRecord, Status
 from isoserver.runs.store import Store as RunStore
 from isoserver.runs.tables import RUNS
 from isoserver.settings.logs import make_log
@@ -39,6 +39,7 @@ from isoserver.storage.database import (
 )
 from isoserver.tools.audit import Audit, Entry, Filter
 from isoserver.webhooks.service import Webhook, Webhooks
+from isoserver.webhooks.store import WebhookStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -93,6 +94,23 @@ RUN_ROW = {
     "details": "{}",
     "code": "",
 }
+
+RECORD_OF_RUN = RunRecord(
+    *("r", Kind.SCRIPT, "default", None, 1.0, {}, Status.QUEUED, 1.0)
+)
+CHUNK: dict[str, Any] = {
+    "workspace": "default",
+    "run_id": "r",
+    "start_byte": 0,
+    "start_line": 0,
+    "data": b"its last line",
+}
+ENDED = RECORD_OF_RUN._replace(
+    status=Status.COMPLETED,
+    ended_at=2.0,
+    ending=Ending(Status.COMPLETED),
+    output=Extent(13, 0, open=True),
+)
 
 
 class Member:
@@ -550,7 +568,8 @@ def test_webhooks_are_counted_by_whose_they_are(
             with pytest.raises(WebhookLimitError):
                 theirs.check("default", HOOK)
             for name in ("a", "b"):
-                await theirs.forget("default", name)
+                theirs.forget("default", name)
+                await theirs.settle()
                 await theirs.order("default", HOOK, "cell", f"{name} again")
             with pytest.raises(WebhookLimitError):
                 theirs.check("default", HOOK)
@@ -592,9 +611,7 @@ def test_what_is_committed_unheard_is_acknowledged(
                 await one.join()
             runs = RunStore(one.database, make_log("error", said))
             audit = Audit(read_settings(), one.database, make_log("error", said))
-            record = RunRecord(
-                *("r", Kind.SCRIPT, "default", None, 1.0, {}, Status.QUEUED, 1.0)
-            )
+            record = RECORD_OF_RUN
             entry = Entry("default", "call", "", "the name of a tool")
             added: Awaitable[Any] = runs.add(record, "its code")
             writes = added, audit.add(entry)
@@ -611,6 +628,141 @@ def test_what_is_committed_unheard_is_acknowledged(
                     owner = await tables.owner(connection, RUN, ("default", "r"))
                 assert owner is not None
             await one.database.close()
+
+    asyncio.run(scenario())
+
+
+async def _end_unheard(way: Lossy, one: Member) -> tuple[RunStore, str]:
+    """Have the answer be lost to a commit with a run's last output and its end.
+
+    Returns:
+        Where it is, and what the log has.
+    """
+    said = StringIO()
+    runs = RunStore(one.database, make_log("error", said))
+    await runs.add(RECORD_OF_RUN, "")
+    way.lost = CHUNK["data"]
+    last = runs.put(CHUNK)
+    assert runs.end(ENDED) is last
+    await last
+    assert not way.lost
+    return runs, said.getvalue()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_end_that_is_committed_unheard_is_acknowledged(
+    postgresql: PostgreSQL, tmp_path: Path, *, shared: bool
+) -> None:
+    async def scenario() -> None:
+        way = Lossy(postgresql.database(), tmp_path)
+        async with way.passing():
+            one = Member("one", way.url, tmp_path)
+            await one.database.start()
+            if shared:
+                await one.join()
+            runs, said = await _end_unheard(way, one)
+            assert said.count("can't be written") == 1
+            assert await runs.get(Kind.SCRIPT, "default", "r") == ENDED
+            (found,) = await runs.chunks("default", "r", 0, 9)
+            assert found.data == CHUNK["data"]
+            await one.database.close()
+
+    asyncio.run(scenario())
+
+
+def test_output_that_comes_after_the_end_changes_nothing(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    """Nor has it what comes along with it be refused, as of somebody else's run."""
+
+    async def scenario() -> None:
+        async with members(postgresql.database(), tmp_path) as (one, other):
+            log = make_log("error", StringIO())
+            ours, theirs = RunStore(one.database, log), RunStore(other.database, log)
+            await ours.add(RECORD_OF_RUN, "")
+            with pytest.raises(FencedError):
+                await theirs.put(CHUNK)
+            ours.put(CHUNK)
+            await ours.end(ENDED)
+            for store, name in ((ours, "s"), (theirs, "t")):
+                for start in (0, 20):
+                    store.put({**CHUNK, "data": b"late", "start_byte": start})
+                await store.add(RECORD_OF_RUN._replace(id=name), "")
+            (found,) = await ours.chunks("default", "r", 0, 99)
+            assert found.data == CHUNK["data"]
+            # Nor does it come back once the run is forgotten.
+            await theirs.forget(Kind.SCRIPT, 0.0, 0, 0)
+            await ours.put(CHUNK)
+            assert not await ours.chunks("default", "r", 0, 99)
+
+    asyncio.run(scenario())
+
+
+def test_a_run_that_ends_as_it_begins_is_nobody_s(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    """Also if the answer is lost to the one commit with both, which comes again."""
+
+    async def scenario() -> None:
+        way = Lossy(postgresql.database(), tmp_path)
+        async with way.passing():
+            one = Member("one", way.url, tmp_path)
+            await one.database.start()
+            await one.join()
+            runs = RunStore(one.database, make_log("error", StringIO()))
+            way.lost = b"its code"
+            both = runs.add(RECORD_OF_RUN, "its code")
+            assert runs.end(ENDED) is both
+            await both
+            assert not way.lost
+            assert await runs.get(Kind.SCRIPT, "default", "r") == ENDED
+            async with one.database.connect() as connection:
+                assert not await tables.owned(connection)
+            await one.database.close()
+
+    asyncio.run(scenario())
+
+
+def test_webhooks_that_are_taken_over_unheard_are_known(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        way = Lossy(postgresql.database(), tmp_path)
+        async with way.passing(), members(way.url, tmp_path) as (one, other):
+            ours, theirs = _webhooks(one.database), _webhooks(other.database)
+            await ours.order("default", HOOK, "cell", "a")
+            async with other.database.begin() as connection:
+                await tables.deregister(connection, "one")
+            way.lost = b"UPDATE cluster_owners AS mine"
+            with pytest.raises(DatabaseError):
+                await theirs.adopt()
+            assert not way.lost
+            assert {row.subject for row in await theirs.adopt()} == {"a"}
+            assert not await theirs.adopt()
+            for each in (ours, theirs):
+                await each.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_webhook_that_is_ordered_unheard_is_none(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    """Who has ordered it was told that this can't be."""
+
+    async def scenario() -> None:
+        way = Lossy(postgresql.database(), tmp_path)
+        async with way.passing(), members(way.url, tmp_path) as (one, _):
+            ours = _webhooks(one.database)
+            for name in ("a", "b", "c"):  # of which two may be pending
+                ours.check("default", HOOK)
+                way.lost = b"INSERT INTO webhooks"
+                with pytest.raises(DatabaseError):
+                    await ours.order("default", HOOK, "cell", name)
+                assert not way.lost
+                await ours.settle()
+                assert not await WebhookStore(one.database).waiting()
+            await ours.close()
 
     asyncio.run(scenario())
 

@@ -6,15 +6,22 @@ import asyncio
 import bisect
 import itertools
 import random
-from typing import TYPE_CHECKING
+import sqlite3
+from contextlib import closing
+from io import StringIO
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from tests.support.client import connect
+from tests.support.server import RUN_FLAGS
 
+from isoserver.errors import DatabaseError
 from isoserver.runs.output import CHUNK, LiveOutput
 from isoserver.runs.pages import BYTES_MAX, LINES_MAX, PageRequest, Pages
-from isoserver.runs.records import Status
+from isoserver.runs.records import Ending, Kind, RunRecord, Status
 from isoserver.runs.store import Store
+from isoserver.settings.logs import make_log
 from isoserver.storage.database import Database, url_of
 
 if TYPE_CHECKING:
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.client import Client
+    from tests.support.outages import Away
+    from tests.support.server import Server
 
     from isoserver.runs.pages import Page
     from isoserver.runs.records import Extent
@@ -341,3 +350,78 @@ def test_random_pages(
     flags = database_flags()
     url = url_of(flags[1] if flags else None, tmp_path)
     asyncio.run(_compare(Database(url), seed))
+
+
+# -- output that isn't there -----------------------------------------------------------
+
+
+def test_output_whose_commit_fails_goes_along_with_the_end(
+    away: Away, tmp_path: Path
+) -> None:
+    """It is still being written, and as it were saved, when the run ends."""
+
+    async def run() -> None:
+        database = Database(url_of(away.url, tmp_path))
+        await database.start()
+        store = Store(database, make_log("error", StringIO()))
+        record = RunRecord(
+            *("r", Kind.SCRIPT, "here", None, 1.0, {}, Status.QUEUED, 1.0)
+        )
+        first = store.add(record, "")
+        output = LiveOutput("here", "r", store, 99)
+        output.append("a first line\n")
+        output.save()
+        await first
+        away.leave()
+        output.append("its last line\n")
+        output.save()
+        lost = store.put(_chunk("another run's"))
+        lost.written.add_done_callback(lambda _: away.come_back())
+        while (commit := store.add(record, "")) is lost:  # noqa: ASYNC110 - a tick
+            await asyncio.sleep(0)
+        output.save()
+        ending = Ending(Status.COMPLETED)
+        ended = record._replace(
+            status=ending.status, ended_at=2.0, ending=ending, output=output.extent
+        )
+        assert store.end(ended) is commit
+        with pytest.raises(DatabaseError):
+            await lost
+        await commit
+        assert await store.get(Kind.SCRIPT, "here", "r") == ended
+        pages = Pages(store, ("here", "r"), ended.output, Status.COMPLETED)
+        page = await pages.read(PageRequest())
+        assert page.data == "a first line\nits last line"
+        await database.close()
+
+    asyncio.run(run())
+
+
+def _chunk(run_id: str, start: int = 0, data: bytes = b"") -> dict[str, Any]:
+    key = {"workspace": "here", "run_id": run_id}
+    return {**key, "start_byte": start, "start_line": start, "data": data}
+
+
+@pytest.mark.parametrize("gone", ["", "start_byte = 0", "start_byte > 0"])
+def test_output_that_is_not_there_is_told_as_such(
+    servers: Callable[..., Server], tmp_path: Path, gone: str
+) -> None:
+    """Whether that is all of it, or its beginning, or what follows."""
+    server = servers(*RUN_FLAGS, "--data-dir", str(tmp_path))
+    with connect(server) as client:
+        code = "for (let i = 0; i < 20000; i++) console.log(i)"
+        path = f"/api/executions/{client.done(code)['execution_id']}/output"
+        # The end of the first chunk, and the beginning of the second one.
+        pages = [{"byte_offset": CHUNK - 9, "byte_limit": 18}]
+        pages += [{"line_offset": 6000, "line_limit": 2000}]
+        for asked in pages:
+            assert client.get(path, params=asked).status_code == 200
+        where = f"WHERE {gone}" if gone else ""
+        file = tmp_path / "isokernel.sqlite"
+        with closing(sqlite3.connect(file)) as other, other:
+            other.execute(f"DELETE FROM run_output {where}")  # noqa: S608 - ours
+        for asked in pages:
+            answer = client.get(path, params=asked)
+            assert answer.status_code == 503, asked
+            assert answer.headers["X-Error-Code"] == "database"
+            assert "is missing" in answer.json()["error"]

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import io
 import json
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from sqlalchemy import event, text
 from tests.support.client import connect
 from tests.support.server import V8_FLAGS, Server, run_server
 from tests.support.waiting import DEADLINE, wait_for
 
+from isoserver import app
+from isoserver.cli.serve import load
+from isoserver.cluster import tables
+from isoserver.errors import DatabaseError
+from isoserver.runs.records import Ending, Kind, RunRecord, Status
+from isoserver.runs.store import Store
+from isoserver.settings.logs import make_log
+from isoserver.storage.database import SERVER_VARIABLE, Database, url_of
 from isoserver.webhooks.sender import sign
 from isoserver.webhooks.service import is_allowed
+from isoserver.webhooks.store import PendingWebhook, WebhookStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.client import Client
+    from tests.support.outages import Away
 
 KEY = b"0123456789abcdef0123456789abcdef"
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
@@ -85,8 +98,8 @@ class Receiver:
                     return
                 status, more = step if isinstance(step, tuple) else (step, {})
                 self.send_response(status)
-                for name, text in {"Content-Length": "0", **more}.items():
-                    self.send_header(name, text)
+                for name, value in {"Content-Length": "0", **more}.items():
+                    self.send_header(name, value)
                 self.end_headers()
 
             do_GET = do_POST  # noqa: N815 - as a redirect may ask
@@ -380,6 +393,128 @@ def test_a_server_that_stops_leaves_its_ends_to_the_next(
         status = {one["execution_id"]: one["status"] for one in told}
         # The cell is interrupted, as anybody might have done.
         assert status == {running: "failed", cell_id: "cancelled"}
+
+
+# -- while the database is away --------------------------------------------------------
+
+
+def test_an_end_that_can_not_be_kept_is_told_once_it_can(
+    servers: Callable[..., Server], receiver: Receiver, away: Away
+) -> None:
+    """A cell needs no database to end."""
+    server = servers(*V8_FLAGS, *FLAGS, "--database-url", away.url)
+    with connect(server) as client:
+        here = client.create()
+        cell = {"code": "for (;;) {}", "context_id": here, "execution_id": "it"}
+        hook = {"webhook": {"url": receiver.url}}
+        with client.stream("POST", "/execute/async", json={**cell, **hook}):
+            pass
+        client.wait_state(here, "busy")
+        away.leave()
+        answer = client.post(f"/contexts/{here}/executions/it/cancel")
+        assert answer.status_code == 200
+        wait_for(lambda: "a webhook can't be kept" in server.log())
+        assert not receiver.received
+        away.come_back()
+        assert receiver.one().event["data"]["status"] == "cancelled"
+
+
+def test_an_end_that_can_not_be_kept_delays_no_stop(
+    servers: Callable[..., Server], receiver: Receiver, away: Away
+) -> None:
+    """The next server tells of it what it can."""
+    flags = (*V8_FLAGS, *FLAGS, "--database-url", away.url)
+    server = servers(*flags)
+    with connect(server) as client:
+        here = client.create()
+        cell = {"code": "for (;;) {}", "context_id": here}
+        hook = {"webhook": {"url": receiver.url}}
+        with client.stream("POST", "/execute/async", json={**cell, **hook}):
+            pass
+        client.wait_state(here, "busy")
+        away.leave()
+        client.post(f"/contexts/{here}/interrupt")
+        wait_for(lambda: "a webhook can't be kept" in server.log())
+    assert server.stop() == 0
+    away.come_back()
+    servers(*flags)
+    assert receiver.one().event["data"]["status"] == "failed"
+
+
+def test_what_is_taken_over_as_the_database_goes_away_is_told(
+    receiver: Receiver, away: Away, tmp_path: Path
+) -> None:
+    """All of it, also what the server is told of no more by the database."""
+    flags = (
+        *(*V8_FLAGS, *FLAGS, "--port", "0", "--no-access-log"),
+        *("--cluster", "--cluster-secret", "0123456789" * 3),
+        *("--cluster-url", "http://127.0.0.1:1", "--heap-store", "memory://heaps"),
+        *("--data-dir", str(tmp_path), "--database-url", away.url),
+    )
+
+    async def run() -> None:
+        said = io.StringIO()
+        server = app.Server(load([*flags]), said)
+        assert server.cluster is not None
+        await server.open()
+        try:
+            await _leave_behind(away.url, tmp_path, receiver.url)
+            _leave_once_taken(server.database, away)
+            with suppress(DatabaseError):
+                await server.runs.take_over(server.cluster)
+            kept = "a webhook can't be kept"
+            await asyncio.to_thread(wait_for, lambda: kept in said.getvalue())
+            away.come_back()
+            await server.runs.take_over(server.cluster)
+            await asyncio.to_thread(wait_for, lambda: len(receiver.received) == 3)
+        finally:
+            await server.stop()
+
+    asyncio.run(run())
+    told = [got.event["data"] for got in receiver.received]
+    status = {one["execution_id"]: one["status"] for one in told}
+    assert status == {"r": "completed", "a": "failed", "b": "failed"}
+
+
+async def _leave_behind(url: str, folder: Path, receiver: str) -> None:
+    """Be a server that has left two cells and a run, whose ends are to be told."""
+    database = Database(url_of(url, folder), {SERVER_VARIABLE: "gone"})
+    async with database.begin() as connection:
+        joined = "SELECT 'gone', '', proof, 0, 0, TRUE, FALSE, 60, now(), now()"
+        query = f"INSERT INTO cluster_servers {joined} FROM cluster_servers"
+        await connection.execute(text(query))
+    hooks = WebhookStore(database, shared=True)
+    for kind, subject in (("cell", "c/a"), ("script", "r"), ("cell", "c/b")):
+        ordered = f"msg_{subject}", "default", kind, subject, "", receiver, False
+        await hooks.add(PendingWebhook(*ordered))
+    runs = Store(database, make_log("error", io.StringIO()))
+    record = RunRecord(
+        *("r", Kind.SCRIPT, "default", None, 1.0, {}, Status.QUEUED, 1.0)
+    )
+    await runs.add(record, "")
+    ending = Ending(Status.COMPLETED)
+    await runs.end(record._replace(status=ending.status, ended_at=2.0, ending=ending))
+    async with database.begin() as connection:
+        await tables.deregister(connection, "gone")
+    await database.close()
+
+
+def _leave_once_taken(database: Database, away: Away) -> None:
+    """Have the database be away as soon as webhooks are taken over."""
+    taken: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if "cluster_owners AS mine" in statement:
+            taken.append(statement)
+
+    def leave(*_: object) -> None:
+        if len(taken) == 1:
+            taken.append("")
+            away.leave()
+
+    engine = database.engine.sync_engine
+    event.listen(engine, "after_cursor_execute", note)
+    event.listen(engine, "checkin", leave)  # codespell:ignore checkin
 
 
 # -- what is refused -------------------------------------------------------------------
