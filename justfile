@@ -61,4 +61,4 @@ notebooks:
     python -m tests.test_notebooks
 
 # All that must hold before a commit
-check: lint type test-all
+check: lint type test-all test-anywhere

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
     Samples: TypeAlias = dict[str, dict[frozenset[str], float]]
 
-DASHBOARD = json.loads(
-    (Path(__file__).parents[2] / "deploy" / "grafana" / "isokernel.json").read_text()
-)
+ROOT = Path(__file__).parents[2]
+DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "isokernel.json").read_text())
 # PostgreSQL and two servers are started for the first of them.
 pytestmark = pytest.mark.timeout(180)
 SCRAPED = {"job", "instance"}
@@ -182,6 +182,14 @@ def test_how_servers_stand_in_their_cluster(scraped: list[Samples]) -> None:
         assert most <= _value(one, "cluster_contexts_free") <= 2 * most
     passed = [one.get("isokernel_passed_requests_total", {}) for one in scraped]
     assert sum(passed[0].values()) + sum(passed[1].values()) >= 1
+
+
+def test_autoscalers_are_told_of_one_figure() -> None:
+    lines = (ROOT / "docs" / "cluster.md").read_text().splitlines()
+    told = [line for line in lines if "an autoscaler" in line and "isokernel_" in line]
+    assert len(told) == 2
+    named = {name for line in told for name in re.findall(r"isokernel_\w+", line)}
+    assert named == {"isokernel_cluster_contexts_free"}
 
 
 def test_panels_do_not_overlap() -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
+from isoserver.contexts.service import _MEMORY_PART
 from isoserver.errors import OriginError
 from isoserver.http.guards import Guard
 from isoserver.http.information import INFORMATION_ROUTES
@@ -73,6 +74,28 @@ def test_settings_are_those_of_the_server() -> None:
     secret = re.findall(r"ISOKERNEL_\w+", (FOLDER / "server.yaml").read_text())
     for name in {*named, *secret} - {"POD_IP"}:
         assert name.removeprefix("ISOKERNEL_").lower() in ServerSettings.fields, name
+
+
+@pytest.mark.parametrize(
+    ("deployment", "language"), [(DEPLOYMENT, "JavaScript"), (WITH_PYTHON, "Python")]
+)
+def test_as_many_contexts_as_may_live_have_room(deployment: Any, language: str) -> None:
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    limit = re.fullmatch(r"(\d+)Gi", container["resources"]["limits"]["memory"])
+    assert limit is not None
+    row = rf"^\| a live context of {language} \| ([\d.]+) MiB"
+    each = re.search(row, (ROOT / "docs" / "scale.md").read_text(), re.MULTILINE)
+    assert each is not None
+    usual = ServerSettings().contexts_max
+    number = int(_settings(container).get("ISOKERNEL_CONTEXTS_MAX", usual))
+    assert number * float(each[1]) < int(limit[1]) * 1024 * _MEMORY_PART
+
+
+def _settings(container: Any) -> dict[str, str]:
+    """What a server's variables are; those of its own come before those of all."""
+    [config] = (one for one in MANIFESTS if one["kind"] == "ConfigMap")
+    own = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    return {**config["data"], **own}
 
 
 def test_services_may_be_called_by_their_names() -> None:

@@ -133,12 +133,21 @@ class Handler(RequestHandler):
             self.principal = await self.parts.access.identify(
                 self.request, in_query=self.key_in_query
             )
-            if "request" in self.parts.rates.limited:
-                await self.parts.rates.take(self.principal, "request")
+            await self.count_request()
         if self.request.method not in self.methods and self.methods:
             raise MethodError
         if self.parts.cluster is not None and not self.public:
             await self.locate(self.parts.cluster)
+
+    async def count_request(self) -> None:
+        """Count the request, of which a workspace may make so many.
+
+        Raises:
+            RateLimitError: It is one too many.
+            DatabaseError: The servers' common count can't be read.
+        """
+        if "request" in self.parts.rates.limited:
+            await self.parts.rates.take(self.principal, "request")
 
     async def locate(self, cluster: Cluster) -> None:
         """Have what the path names be here, where servers share a database.

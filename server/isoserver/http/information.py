@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from isokernel._version import __version__
 from isoserver.access.service import METADATA_PATH, RESOURCES
@@ -14,6 +14,9 @@ from isoserver.http.handlers import Handler
 from isoserver.http.metrics import CONTENT_TYPE
 from isoserver.http.page import PAGE_POLICY, page
 from isoserver.http.routes import Answer, Operation, Route
+
+if TYPE_CHECKING:
+    from isoserver.cluster.service import Cluster
 
 __all__ = ["INFORMATION_ROUTES"]
 
@@ -63,7 +66,18 @@ class HealthHandler(Handler):
 
 
 class MetricsHandler(Handler):
-    """Metrics for Prometheus."""
+    """Metrics for Prometheus: this server's, also while it may not serve.
+
+    Nothing of them is in the database, so they come as well while that is away.
+    """
+
+    async def count_request(self) -> None:
+        """Count it, but not where the count is in the database of several servers."""
+        if not self.parts.rates.shared:
+            await super().count_request()
+
+    async def locate(self, cluster: Cluster) -> None:
+        """Look for nothing: that the lease is lost is what the metrics are to say."""
 
     def get(self) -> None:
         """Send the metrics; they are about all workspaces."""

@@ -184,7 +184,10 @@ class _ClusterCollector:
         self._cluster = cluster
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges; called by the registry."""
+        """Yield the gauges; called by the registry.
+
+        Without a lease, what is known of the others is as old as its end, and not said.
+        """
         cluster = self._cluster
         serves = cluster.serving and not cluster.draining
         yield GaugeMetricFamily(
@@ -192,6 +195,8 @@ class _ClusterCollector:
             "1 while the server holds its lease, and takes what is new",
             value=int(serves),
         )
+        if not cluster.serving:
+            return
         peers = [peer for peer in cluster.peers() if not peer.draining]
         yield GaugeMetricFamily(
             "isokernel_cluster_servers",

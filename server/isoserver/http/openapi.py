@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import models_json_schema
@@ -73,6 +74,7 @@ def make_document(routes: Sequence[Route]) -> dict[str, Any]:
         "paths": {route.path: _path(route) for route in routes},
         "components": {
             "schemas": schemas,
+            "headers": {"Owner": _OWNER},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -115,10 +117,15 @@ def _name(model: type[BaseModel]) -> str:
 
 
 def _path(route: Route) -> dict[str, Any]:
-    return {
-        operation.method.lower(): _operation(route, operation)
-        for operation in route.operations
-    }
+    made = {}
+    for operation in route.operations:
+        described = _operation(route, operation)
+        if _is_passed_on(route, operation):
+            for status, said in described["responses"].items():
+                if int(status) < HTTPStatus.BAD_REQUEST:
+                    said["headers"] = _OWNED
+        made[operation.method.lower()] = described
+    return made
 
 
 def _operation(route: Route, operation: Operation) -> dict[str, Any]:
@@ -197,6 +204,12 @@ def _is_passed_on(route: Route, operation: Operation) -> bool:
 
 _BEGINNINGS: Final = {"/execute", "/execute/async", "/contexts", "/api/exec", "/tasks"}
 _OF_ONE_SERVER: Final = re.compile(r"/(contexts|tasks|api/executions)/\{")
+_OWNER: Final = {
+    "description": "In a cluster, the URL of the server that has it: a hint, by which "
+    "the way through another one is saved.",
+    "schema": {"type": "string", "format": "uri"},
+}
+_OWNED: Final = {"X-Isokernel-Owner": {"$ref": "#/components/headers/Owner"}}
 _LOST: Final = Answer(
     502,
     "Another server of the cluster was lost before it had answered: it may be done or "

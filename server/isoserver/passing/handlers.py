@@ -122,6 +122,8 @@ DOCUMENT: Final = "document"
 """That of the documents of those, each of which has one session."""
 _OF_CONTEXTS: Final = frozenset({CONTEXT, FRONT, DOCUMENT})
 _ANYWHERE: Final = Target("", "")
+_HERE: Final = Target(SERVER, "")
+"""Of what begins on the server that was asked, which its answer names as the owner."""
 _OF_MCP: Final = frozenset({"/mcp", "/sse"})
 _WAKING: Final = frozenset(
     {
@@ -774,7 +776,7 @@ def _of_execute(handler: Handler) -> Target:
     return _context(body.context_id)
 
 
-def _of_exec(handler: Handler) -> Target | None:
+def _of_exec(handler: Handler) -> Target:
     session = handler.get_query_argument("session", None) or _body(handler).session
     if session:
         return Target(CONTEXT, session, made=True)
@@ -790,20 +792,20 @@ def _of_tasks(handler: Handler) -> Target | None:
     return _of_run(handler, Kind.TASK)
 
 
-def _of_run(handler: Handler, kind: Kind) -> Target | None:
+def _of_run(handler: Handler, kind: Kind) -> Target:
     """Have a run without a session be where it came in, unless there is no room.
 
     Whoever spreads requests has chosen that.
     """
     has_room = handler.parts.runs.has_room(kind, handler.principal.workspace)
     if has_room and not _is_draining(handler):
-        return None
+        return _HERE
     return Target("", "", run=kind)
 
 
-def _of_new(handler: Handler) -> Target | None:
+def _of_new(handler: Handler) -> Target:
     """Have something begin where it came in, as runs do."""
-    return _ANYWHERE if _is_draining(handler) else None
+    return _ANYWHERE if _is_draining(handler) else _HERE
 
 
 def _is_draining(handler: Handler) -> bool:
@@ -845,7 +847,7 @@ def _of_heap_action(handler: Handler) -> Target | None:
     return _ANYWHERE if handler.path_kwargs["action"] == "begin" else None
 
 
-def _of_mcp(handler: Handler) -> Target | None:
+def _of_mcp(handler: Handler) -> Target:
     headers = handler.request.headers
     owner, _ = read_owned(headers.get("Mcp-Session-Id", ""))
     if owner:

@@ -40,6 +40,8 @@ CREATE TRIGGER wait BEFORE {} EXECUTE FUNCTION wait();
 """
 _LOCKED = "LOCK TABLE gate IN ACCESS EXCLUSIVE MODE"
 """Has whoever waits for the gate do so."""
+NO_LEASE = "isokernel_serving 0.0"
+"""What the figures say of a server that has none."""
 
 
 def test_a_killed_server_s_contexts_go_on_elsewhere(nodes: Nodes) -> None:
@@ -193,6 +195,7 @@ def test_servers_come_back_with_the_database(nodes: Nodes, away: Away) -> None:
     assert told.status_code == 503
     assert "cluster_lease_seconds" in told.json()["message"]
     assert int(told.headers["Retry-After"]) > 0
+    assert _says(one, NO_LEASE)
     away.come_back()
     # Of whom they were doesn't matter any more.
     wait_for(lambda: _serves(one) and _serves(other))
@@ -200,6 +203,21 @@ def test_servers_come_back_with_the_database(nodes: Nodes, away: Away) -> None:
     assert other.text("n + 1", context_id=here) == "42"
     found(one, there)
     assert one.text("n + 1", context_id=there) == "42"
+
+
+def test_who_has_no_lease_says_so_without_the_database(
+    nodes: Nodes, postgresql: PostgreSQL
+) -> None:
+    # Requests are counted in the database, but not those for the figures.
+    _, one = nodes.start("--request-rate-per-minute", "1")
+    with postgresql.paused():
+        wait_for(lambda: _says(one, NO_LEASE))
+        told = one.get("/metrics").text
+    # Of other servers it knows nothing any more, but its own figures go on.
+    assert "isokernel_cluster_" not in told
+    assert "\nisokernel_contexts{" in told
+    wait_for(lambda: _says(one, "isokernel_serving 1.0"))
+    assert _says(one, "isokernel_cluster_servers 1.0")
 
 
 def test_what_is_not_written_any_more_is_not_made(
@@ -318,8 +336,32 @@ def test_who_waits_is_told_that_the_lease_is_over(nodes: Nodes, away: Away) -> N
     assert '"type":3,"data":"its lease ran out' in stream.text
 
 
+def _says(client: Client, figure: str) -> bool:
+    try:
+        answer = client.get("/metrics")
+    except httpx.TransportError:  # it begins anew
+        return False
+    assert answer.status_code == 200, answer.text
+    return f"\n{figure}\n" in answer.text
+
+
 def _serves(client: Client) -> bool:
     try:
         return client.get("/contexts").status_code == 200
     except httpx.TransportError:  # it begins anew
         return False
+
+
+def test_heaps_are_collected_whichever_server_is_lost(nodes: Nodes) -> None:
+    """Servers take turns, each of one interval."""
+    flags = "--heap-sweep-interval-seconds", "0.2", "--heap-grace-seconds", "0"
+    first, _ = nodes.start(*flags)
+    nodes.start(*flags)
+    unowned = nodes.folder / "heaps" / f"{'0' * 64}.heap"
+    for _ in range(3):
+        unowned.touch()
+        wait_for(lambda: not unowned.exists())
+    first.process.kill()
+    first.process.wait()
+    unowned.touch()
+    wait_for(lambda: not unowned.exists())

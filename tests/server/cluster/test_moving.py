@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,6 +90,20 @@ def test_a_context_that_was_deleted_elsewhere_is_missing(nodes: Nodes) -> None:
     for client in (one, other):
         assert client.get(f"/contexts/{here}").status_code == 404
         assert client.post("/execute", json=body).status_code == 404
+
+
+def test_only_the_server_where_it_was_knows_why_a_context_is_gone(
+    nodes: Nodes,
+) -> None:
+    flags = ("--context-ttl-seconds", "0.5")
+    (first, one), (_, other) = nodes.start(*flags), nodes.start(*flags)
+    made = one.post("/contexts", json={"language": "javascript"})
+    clients = (one, other) if made.headers[OWNER] == first.url else (other, one)
+    wait_for(lambda: not clients[0].get("/contexts").json()["items"])
+    told = [client.get(f"/contexts/{made.json()['id']}") for client in clients]
+    assert [answer.status_code for answer in told] == [404, 404]
+    knows = ["context_ttl_seconds" in answer.text for answer in told]
+    assert knows == [True, False]
 
 
 def _live(client: Client, context_id: str) -> dict[str, Any] | None:
@@ -279,6 +294,13 @@ def _counts(client: Client) -> list[int]:
     return [item["contexts"] for item in items]
 
 
+def _counted(client: Client) -> float:
+    """How many contexts a server's figures have, in any state."""
+    figures = client.get("/metrics").text
+    counted = re.findall(r"^isokernel_contexts\{.* (\S+)$", figures, re.MULTILINE)
+    return sum(map(float, counted))
+
+
 def test_a_drained_server_gives_away_all_that_it_has(
     nodes: Nodes, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,12 +317,14 @@ def test_a_drained_server_gives_away_all_that_it_has(
     assert "nothing is left there" in capsys.readouterr().out
     assert run(["--url", first.url, "servers"]) == 0
     assert "draining" in capsys.readouterr().out
+    assert _counted(one) == _counted(other) == 0  # nobody owns them
     shown = found(other, here)
     assert shown["state"] == "hibernated"
     assert "reason" not in shown  # nothing was lost
     assert other.text("n + 1", context_id=here) == "42"
     assert other.get(f"/contexts/{here}/files/a.txt").content == b"kept"
     assert other.text("m", context_id=asleep) == "1"
+    assert _counted(other) == 2
     cells = other.get(f"/contexts/{here}/notebook").json()["cells"]
     assert ["".join(cell["source"]) for cell in cells] == ["let n = 41", "n + 1"]
     # What it is asked for, it leaves to the others.

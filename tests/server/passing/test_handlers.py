@@ -42,3 +42,6 @@ def test_the_document_says_what_another_server_may_answer() -> None:
             is_list = operation.method == "GET" and "{" not in route.path
             expected = route.path in passing and not is_list
             assert ("502" in described["responses"]) == expected, route.path
+            for status, answer in described["responses"].items():
+                named = "X-Isokernel-Owner" in answer.get("headers", ())
+                assert named == (expected and status < "400"), (route.path, status)

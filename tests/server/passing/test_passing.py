@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-from tests.support.agents import connect_agent
+from tests.support.agents import BOTH, INITIALIZE, connect_agent
 from tests.support.client import NO_TLS, connect
 from tests.support.clusters import SECRET, AnyServer
 from tests.support.fronts import Front
@@ -43,6 +43,19 @@ OWNER = "X-Isokernel-Owner"
 MARK = "X-Isokernel-Passed"
 FLAGS = (*V8_FLAGS, "--interrupt-grace-seconds", "1")
 FOREVER = "console.log('begun'); await new Promise(() => {})"
+STAY: dict[str, Any] = {
+    "/api/exec": {"code": "1"},
+    "/tasks": {"code": "return 1"},
+    "/mcp": INITIALIZE,
+}
+"""What begins on the server that is asked, and with which body."""
+PLACED: dict[str, Any] = {
+    "/contexts": {"language": "javascript"},
+    "/execute": {"code": "1"},
+    "/jupyter/api/kernels": {},
+    "/jupyter/api/sessions": {"path": "b.ipynb", "type": "notebook", "kernel": {}},
+}
+"""What begins on any."""
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +111,32 @@ def test_a_context_is_used_by_any_server(
     assert two.delete(f"/contexts/{own}").status_code == 204
     for client in clients:
         assert client.get(f"/contexts/{own}").status_code == 404
+
+
+def _begun(client: Client, path: str, body: Any) -> httpx.Response:
+    answer = client.post(path, json=body, headers={"Accept": BOTH})
+    assert answer.is_success, answer.text
+    return answer
+
+
+def test_who_begins_something_is_told_where_it_is(
+    clients: tuple[Client, Client], both: AnyServer
+) -> None:
+    for client, server in zip(clients, both.servers, strict=True):
+        for path, body in STAY.items():
+            assert _begun(client, path, body).headers[OWNER] == server.url, path
+        for path, body in PLACED.items():
+            answer = _begun(client, path, body)
+            made = answer.json()
+            made = made.get("kernel", made)
+            here = made.get("context_id") or made["id"]
+            shown = client.get(f"/contexts/{here}")
+            assert answer.headers[OWNER] == shown.headers[OWNER], path
+
+
+def test_a_server_alone_names_no_owner(client: Client) -> None:
+    for path, body in {**STAY, **PLACED}.items():
+        assert OWNER not in _begun(client, path, body).headers, path
 
 
 def test_answers_are_the_owner_s(clients: tuple[Client, Client], own: str) -> None:
