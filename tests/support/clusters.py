@@ -23,6 +23,7 @@ class AnyServer(Server):
 
     Attributes:
         servers: All of them.
+        database_url: Their database.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class AnyServer(Server):
             heap_store: Where heaps are; else in a folder.
             options: Of each, as of `Server`.
         """
+        self.database_url = database_url
         self._folder = tempfile.TemporaryDirectory()
         self._random = random.Random(number)  # noqa: S311 - the same in each run
         self.flags = (

@@ -7,6 +7,8 @@ import threading
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from tests.support.postgresql import name_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
@@ -125,7 +127,7 @@ class Away:
     def __init__(self, server: PostgreSQL) -> None:
         self._server = server
         self.url = server.database()
-        self.name = self.url.partition("?")[0].rpartition("/")[2]
+        self.name = name_of(self.url)
 
     def leave(self) -> None:
         """Refuse new connections, end those that there are."""

