@@ -22,12 +22,14 @@ let bytes = 0; // of data, with the calls that are out
  * @param {string} name a capability, a dot, and what to do with it: "net.open"
  * @param {object} [args] plain data
  * @param {Uint8Array} [data] bytes that go with it; must not be changed until the answer comes
+ * @param {() => void} [unwanted] called when a value comes after the execution was stopped, which
+ *   nobody gets: ends what the call has begun
  * @returns {Promise<{value: unknown, data: ArrayBuffer | undefined}>} rejected with an Error that
  *   has a `code`; of what no policy allows, its name is CapabilityDeniedError
  */
-exports.call = function ask(name, args, data) {
+exports.call = function ask(name, args, data, unwanted) {
   const call = { __proto__: null, promise: undefined, wake: undefined, answer: undefined,
-    dropped: false };
+    dropped: false, unwanted };
   call.promise = send(call, name, args, data);
   return call.promise;
 };
@@ -96,7 +98,10 @@ function begin(call) {
 
 function end(call, answer) {
   if (mapDelete(begun, call.id)) bytes -= call.size;
-  if (call.dropped) return;
+  if (call.dropped) {
+    if (answer.kind === "value") call.unwanted?.();
+    return;
+  }
   mapDelete(waiting, call.id);
   call.answer = answer;
   call.wake();

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from tests.support.capabilities import expose, heap_with_calls
@@ -277,6 +277,24 @@ def test_a_script_that_fails_has_no_more_calls(asked: Callable[..., Asked]) -> N
         dropped = [e for e in session.events if isinstance(e, CapabilityDrop)]
         # A cell's calls, like its timers, outlive its failure.
         assert len(dropped) == (1 if drains else 0)
+
+
+@pytest.mark.parametrize("kind", ["value", "error"])
+def test_a_response_that_comes_too_late_is_closed(
+    asked: Callable[..., Asked], kind: Literal["value", "error"]
+) -> None:
+    """Whoever connects had answered before it was told that nobody waits."""
+    session = asked()
+    (opened,) = session.begin("await (await fetch('http://a.com/')).text()")
+    session.context.interrupt()
+    session.wait(lambda: not session.context.busy)
+    head = {"status": 200, "statusText": "OK", "headers": [], "done": False}
+    session.settle(opened, CallAnswer(kind, json.dumps(head)))
+    told = [
+        (call.name, json.loads(call.arguments)["handle"]) for call in session.calls()
+    ]
+    assert told[0][0] == "net.open"
+    assert told[1:] == ([("net.close", told[0][1])] if kind == "value" else [])
 
 
 class Slow:

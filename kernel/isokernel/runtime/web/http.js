@@ -97,12 +97,17 @@ class Exchange {
     for (let each = setNext(rejects); !each.done; each = setNext(rejects)) each.value(reason);
     if (this.#done) return;
     this.#done = true;
-    then(this.#call("net.close", { __proto__: null, handle: this.#handle }), noop, noop);
+    this.#close();
   }
+
+  #close = () => {
+    then(this.#call("net.close", { __proto__: null, handle: this.#handle }), noop, noop);
+  };
 
   async #ask(name, args, data) {
     if (this.#reason !== undefined) throw this.#reason.reason;
-    const asked = this.#call(`net.${name}`, { __proto__: null, handle: this.#handle, ...args }, data);
+    const given = { __proto__: null, handle: this.#handle, ...args };
+    const asked = this.#call(`net.${name}`, given, data, this.#close);
     try {
       return await this.#either(asked);
     } catch (error) {
