@@ -161,6 +161,7 @@ OF_ONE: Final = {
             "test_what_another_has_is_as_if_it_were_not[POST /approvals/{approval_id}]",
             "test_lists_do_not_show_what_another_has",
             "test_an_execution_is_known_with_what_came_of_it_or_not_at_all",
+            "test_output_that_is_not_there_is_told_as_such",
             "test_it_has_them_again_after_the_server",
             "test_after_kill_9_contexts_go_back_to_their_checkpoints",
             "test_workspaces_see_nothing_of_each_other",
@@ -236,6 +237,10 @@ OF_ONE: Final = {
         ),
         "an answer that comes as its front's server is another is asked for again": (
             "test_input_asks_the_front_that_ran_the_cell[python]",
+        ),
+        "without their database, servers of a cluster don't serve": (
+            "test_an_end_that_can_not_be_kept_is_told_once_it_can",
+            "test_an_end_that_can_not_be_kept_delays_no_stop",
         ),
         "it ends one server alone": (
             "test_a_server_that_stops_lets_runs_end",
