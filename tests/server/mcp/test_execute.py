@@ -356,8 +356,12 @@ async def test_a_forged_answer_decides_nothing(tooled: Server) -> None:
         # Once more: it isn't run twice.
         again = _hand_in(client, waiting[0]["taskId"], {asked: yes})
         assert again["result"]["structuredContent"]["status"] == "completed"
-        calls = client.get(f"/audit?task_id={waiting[0]['taskId']}&kind=call").json()
-        assert [item["outcome"] for item in calls["items"]] == ["completed"]
+        calls = f"/audit?task_id={waiting[0]['taskId']}&kind=call"
+
+        def outcomes() -> list[str]:
+            return [item["outcome"] for item in client.get(calls).json()["items"]]
+
+        wait_for(lambda: outcomes() == ["completed"])  # it is written soon
         client.post(f"/tasks/{waiting[1]['taskId']}/cancel")
 
 

@@ -16,6 +16,7 @@ from tests.support.programs import UPSTREAM
 from tests.support.server import Server, run_server
 from tests.support.starts import program_command, run_isokernel
 from tests.support.tools import tools_on
+from tests.support.waiting import wait_for
 
 from isoserver.app import ROUTES
 from isoserver.cli.serve import load, serve
@@ -238,8 +239,12 @@ def _approvals_and_audit(
     page = check(client.get("/audit", params={"limit": 2}), 200, "AuditModel")
     assert (len(page["items"]), page["next_offset"]) == (2, 2)
     asked = {"task_id": "task", "kind": "call"}
-    items = check(client.get("/audit", params=asked), 200, "AuditModel")["items"]
-    assert [item["outcome"] for item in items] == ["denied", "completed"]
+
+    def outcomes() -> list[str]:
+        page = check(client.get("/audit", params=asked), 200, "AuditModel")
+        return [item["outcome"] for item in page["items"]]
+
+    wait_for(lambda: outcomes() == ["denied", "completed"])  # that is written soon
     assert check(client.get("/audit?outcome=failed"), 200)["items"] == []
     for query in ("limit=0", "limit=x", "offset=-1", "limit=1001", "limit=%D9%A3"):
         check(client.get(f"/audit?{query}"), 400, "ValidationErrorResponse")
