@@ -353,6 +353,7 @@ class Server:
     async def _leave(self, cluster: Cluster) -> None:
         """Leave the cluster, once nothing is left here that is owned."""
         await end_tasks(*self._mending)  # whoever begins next does it
+        await self.webhooks.settle()  # of what was taken over meanwhile
         await cluster.close()
 
     # -- from start to end -------------------------------------------------------------

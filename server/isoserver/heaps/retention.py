@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Retention"]
 
 _ROOM_SECONDS: Final = 10.0
-"""How long it is taken as known at least that there is room for more heaps."""
+_ROOM_SECONDS_MAX: Final = 120.0
+"""How long it is taken as known that there is room for more heaps."""
 _ROOM_SHARE: Final = 0.02
 """How much of the time it may take to find that out."""
 _ASKED: Final = 1000
@@ -63,14 +64,14 @@ class Retention:
         self._share = settings.share_of(self._limit)
         self._has_room = True
         self._room_seconds = _ROOM_SECONDS
-        self._checked = 0.0
+        self._checked = self._deleting_since = 0.0
         self._collecting = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # -- room for another heap ---------------------------------------------------------
 
     async def check_room(self, workspace: str) -> None:
-        """Check that a workspace may save another heap; collect if there is no room.
+        """Check that a workspace may save another heap; make room if there is none.
 
         Raises:
             HeapLimitError: The store, or the workspace's share, is full of heaps that
@@ -96,13 +97,15 @@ class Retention:
         self._checked = time.monotonic()
         # All rows are read for it: a second, where there are a million.
         taken = self._checked - began
-        self._room_seconds = max(_ROOM_SECONDS, taken / _ROOM_SHARE)
+        self._room_seconds = min(
+            max(_ROOM_SECONDS, taken / _ROOM_SHARE), _ROOM_SECONDS_MAX
+        )
 
     async def _make_room(self) -> None:
         """Delete what nothing needs, unless somebody has done so meanwhile."""
         began = time.monotonic()
         async with self._collecting:
-            if self._checked < began:
+            if self._deleting_since < began:
                 await self._delete_unneeded()
                 await self._measure()
 
@@ -121,6 +124,7 @@ class Retention:
             return Collected(forgotten, deleted, freed_bytes)
 
     async def _delete_unneeded(self) -> int:
+        self._deleting_since = time.monotonic()
         settings, now, number = self._settings, time.time(), 0
         total, usage = await self._tables.size_bytes(), await self._tables.usage()
         shared = self._share < self._limit

@@ -264,7 +264,8 @@ class HeapTables:
 
     async def hold(self, workspace: str, key: str) -> bool:
         """Note that somebody asked for a heap; return False if there is none."""
-        query = update(HEAPS).where(_is(workspace, key)).values(automatic=False)
+        values = {"automatic": False, "last_used": time.time()}
+        query = update(HEAPS).where(_is(workspace, key)).values(values)
         async with self._database.begin() as connection:
             return bool((await connection.execute(query)).rowcount)
 

@@ -183,8 +183,11 @@ class Upstreams:
             new: Whether it must be one that has had no request yet.
 
         Raises:
-            PeerUnreachableError: There is none, and none can be made.
+            PeerUnreachableError: There is none, and none can be made, or nothing is
+                asked of that server any more.
         """
+        if peer_id in self._dropped:
+            raise PeerUnreachableError
         if not new:
             waiting = self._idle.get(peer_id, {})
             while waiting:

@@ -59,6 +59,8 @@ _PAUSE_SECONDS: Final = 1.0
 """Between attempts to read or write the table, while the database can't be used."""
 _TELLING_MAX: Final = 4
 """How many are written down at a time: each is a transaction, and others have some."""
+_UNDOING_MAX: Final = 1000
+"""How many may wait to be written down, for one that was refused to be removed."""
 _RANDOM: Final = random.Random()  # noqa: S311 - spreads attempts
 
 
@@ -246,7 +248,10 @@ class Webhooks:
         try:
             await self._store.add(row)
         except BaseException:
-            self._tell_soon(row, _nothing)  # its row may be there all the same
+            if len(self._telling) < _UNDOING_MAX:  # else the next server does it
+                self._tell_soon(row, _nothing)  # its row may be there all the same
+            else:
+                self._pending[workspace] -= 1
             raise
         self._ordered[workspace, subject] = row
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import update
 from tests.support.heaps import keep
 
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.store import ContextStore
 from isoserver.errors import HeapLimitError
+from isoserver.heaps.tables import HEAPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +107,38 @@ def test_a_store_full_of_what_is_needed_takes_no_more(
         await heaps._retention.check_room("default")
 
     use(test, heaps_total_bytes_max=1000, heap_grace_seconds=0.0)
+
+
+def test_who_waits_for_room_has_it_made_though_it_was_measured_meanwhile(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
+    async def test(heaps: Heaps, _database: Database) -> None:
+        retention = heaps._retention
+        await keep(heaps, packed[0])
+        await retention._measure()
+        async with retention._collecting:
+            waiting = asyncio.ensure_future(retention.check_room("default"))
+            await asyncio.sleep(0)  # it has begun to wait, as there is no room
+            await retention._measure()
+        await waiting
+        assert await _left(heaps, packed) == []
+
+    use(test, heaps_total_bytes_max=1000, heap_grace_seconds=0.0)
+
+
+def test_what_is_held_was_used_now(
+    use: Callable[..., None], packed: list[Packed]
+) -> None:
+    async def test(heaps: Heaps, database: Database) -> None:
+        key = await keep(heaps, packed[0])
+        async with database.begin() as connection:
+            await connection.execute(update(HEAPS).values(last_used=1.0))
+        assert await heaps.hold("one", key)
+        await heaps.collect()
+        assert await _left(heaps, packed) == [0]
+        assert not await heaps.hold("two", key)
+
+    use(test, heap_grace_seconds=0.0)
 
 
 def test_new_ones_stay_in_any_case(
