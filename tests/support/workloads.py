@@ -19,6 +19,8 @@ from tests.support.agents import BOTH, INITIALIZE
 from tests.support.audits import Answered
 from tests.support.client import NO_TLS, Client
 
+from isokernel.exit_codes import DEFECT, REASONS
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
@@ -256,7 +258,10 @@ class Workload:
                 if info["status"] in _ENDED:
                     if info["status"] == "completed":
                         return info
-                    self.asker.note(f"{faulty} {info['status']}: {_reason(info)}")
+                    reason = _reason(info)
+                    self.asker.note(f"{faulty} {info['status']}: {reason[:60]}")
+                    if REASONS[DEFECT] in reason:
+                        self.asker.problem(f"{path}/{key}: {reason}")
                     return None
             if self.asker.problems:
                 return None
@@ -268,7 +273,7 @@ class Workload:
 def _reason(info: dict[str, Any]) -> str:
     error = info.get("error")
     text = error if isinstance(error, str) else str((error or {}).get("message", ""))
-    return text.partition("\n")[0][:60]
+    return text.partition("\n")[0]
 
 
 class Cells(Workload):

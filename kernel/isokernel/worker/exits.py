@@ -42,8 +42,14 @@ class WorkerExits:
             self._exit(exit_codes.UNSTOPPABLE, detail)
 
     def defect(self, error: BaseException) -> NoReturn:
-        """End a process whose loop has failed."""
-        self._exit(exit_codes.DEFECT, "".join(traceback.format_exception(error)))
+        """End a process whose loop has failed.
+
+        The last line of what is told says where, too: often it is all that is kept.
+        """
+        text = "".join(traceback.format_exception(error)).rstrip()
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        file = frame.filename.rpartition("/")[2]
+        self._exit(exit_codes.DEFECT, f"{text} ({file}, line {frame.lineno})")
 
     def _exit(self, code: int, detail: str) -> NoReturn:
         try:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.audits import Audit
 from tests.support.cables import why_no_networks
+from tests.support.leaks import boot_seconds, children, reap_adopted
 from tests.support.machines import CLIENTS, DATABASE, STORE, Machines
 from tests.support.workloads import WORKLOADS, Asker, Workload
 
@@ -331,6 +332,8 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
         yield made
     finally:
         made.close()
+        # What a killed server leaves comes here if another one is just being started.
+        reap_adopted(children(), boot_seconds())
     sys.stdout.write("\n".join(made.said))
     assert not made.said
 
