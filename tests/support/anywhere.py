@@ -236,7 +236,7 @@ OF_ONE: Final = {
             "test_all_hear_the_same",
         ),
         "an answer that comes as its front's server is another is asked for again": (
-            "test_input_asks_the_front_that_ran_the_cell[python]",
+            "test_input_asks_the_front_that_ran_the_cell",
         ),
         "without their database, servers of a cluster don't serve": (
             "test_an_end_that_can_not_be_kept_is_told_once_it_can",
