@@ -75,7 +75,8 @@ def shared_server() -> Iterator[Server]:
 
 @pytest.fixture
 def server(shared_server: Server) -> Iterator[Server]:
-    """The shared server, which has no context left of the test afterwards."""
+    """The shared server, which has no context left of another test."""
+    _clean(shared_server)  # one may have been made late, for a client that had gone
     yield shared_server
     _clean(shared_server)
     try:
