@@ -70,6 +70,8 @@ class Worker:
         self._channel = Channel(sockets.work)
         self._front = WorkerFront(context, self._channel)
         self._exits = WorkerExits(self._channel)
+        # Before what runs JavaScript: it may be amid that for long enough for a tick.
+        self._memory = MemoryFigures(context, rollup)
         context.after_fork(
             settings,
             self._front.cells,
@@ -80,7 +82,6 @@ class Worker:
             call_now=self._front.call_now,
             origin=origin,
         )
-        self._memory = MemoryFigures(context, rollup)
         self._control = WorkerControl(sockets.control, self._front.cells, self._memory)
         self._spare = SpareClone(os.getppid() if parent is None else parent)
         self._poller = select.poll()

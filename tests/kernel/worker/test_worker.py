@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -292,3 +294,32 @@ def test_no_two_contexts_share_their_random_numbers(
     assert len({client.value(code) for client in clients}) == 4
     bytes_ = "crypto.getRandomValues(new Uint8Array(16)).join()"
     assert len({client.value(bytes_) for client in clients}) == 4
+
+
+TICKING = """
+import socket
+from isokernel.forkserver.contexts import ContextTemplate
+from isokernel.forkserver.process import load
+from isokernel.settings import ContextSettings
+from isokernel.worker.loop import Sockets, Worker
+
+base = load(ContextTemplate).base
+set_up = base.after_fork
+
+def set_up_slowly(*values, **options):
+    options["on_tick"]()
+    set_up(*values, **options)
+
+base.after_fork = set_up_slowly
+pairs = [socket.socketpair() for _ in range(2)]
+Worker(base, ContextSettings(), Sockets(*(p[1] for p in pairs)), origin="blank")
+print("made", flush=True)
+"""
+
+
+def test_a_tick_amid_its_start_is_one_as_any() -> None:
+    """To set a context up is JavaScript, too, and takes longer on a busy machine."""
+    ran = subprocess.run(
+        [sys.executable, "-c", TICKING], capture_output=True, check=False
+    )
+    assert ran.stdout == b"made\n", ran.stderr.decode()
