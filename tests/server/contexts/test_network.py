@@ -76,10 +76,19 @@ def test_a_context_that_ends_takes_its_requests_along(
 
 
 @pytest.mark.parametrize(
-    "path", ["/wait?gate=stop", "/pieces?count=2&size=9&gate=stop"]
+    ("path", "code"),
+    [
+        ("/wait?gate=stop", "console.log('waits'); await answer"),
+        (
+            "/pieces?count=2&size=9&gate=stop",
+            "const body = (await answer).body.getReader(); await body.read();"
+            "const rest = body.read(); console.log('waits'); await rest",
+        ),
+    ],
+    ids=["no response", "a part of it"],
 )
 def test_an_interrupted_cell_gives_its_requests_up(
-    server: Server, client: Client, site: Site, path: str
+    server: Server, client: Client, site: Site, path: str, code: str
 ) -> None:
     """Whether their responses have begun or not; that of another cell goes on."""
     context_id = client.create()
@@ -87,9 +96,10 @@ def test_an_interrupted_cell_gives_its_requests_up(
     other = f"other = fetch('{site.url}/wait?gate=other').then((r) => r.text()); 0"
     client.run(other, context_id=context_id)
     execution = client.submit(
-        f"await (await fetch('{site.url}{path}')).text()", session=context_id
+        f"const answer = fetch('{site.url}{path}'); {code}", session=context_id
     )
     wait_for(lambda: len(site.seen) == before + 2)
+    wait_for(lambda: client.output(execution)["data"] == "waits")
 
     def connections() -> int:
         """Those of the server to the site, which looks at none while it waits."""
