@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sqlalchemy import update
+
 from isoserver.heaps.content import unpack
 from isoserver.heaps.records import HeapOrigin
+from isoserver.heaps.tables import HEAPS
 
 if TYPE_CHECKING:
     from tests.support.client import Client
 
     from isoserver.heaps.service import Heaps
+    from isoserver.storage.database import Database
 
 
 class Packed(NamedTuple):
@@ -30,6 +34,12 @@ async def keep(
     """Have a workspace own a heap, as if one of its contexts had it."""
     origin = HeapOrigin(workspace, **fields)
     return await heaps._add(unpack(packed.data, SIZE_MAX), origin, VALUES, no_content)
+
+
+async def age(database: Database) -> None:
+    """Have no heap have been used since 1970."""
+    async with database.begin() as connection:
+        await connection.execute(update(HEAPS).values(last_used=1.0))
 
 
 def no_content(digest: str) -> bytes:

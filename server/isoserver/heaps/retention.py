@@ -64,7 +64,7 @@ class Retention:
         self._share = settings.share_of(self._limit)
         self._has_room = True
         self._room_seconds = _ROOM_SECONDS
-        self._checked = self._deleting_since = 0.0
+        self._checked = self._deleted_since = 0.0
         self._collecting = asyncio.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -105,7 +105,7 @@ class Retention:
         """Delete what nothing needs, unless somebody has done so meanwhile."""
         began = time.monotonic()
         async with self._collecting:
-            if self._deleting_since < began:
+            if self._deleted_since < began:
                 await self._delete_unneeded()
                 await self._measure()
 
@@ -124,7 +124,7 @@ class Retention:
             return Collected(forgotten, deleted, freed_bytes)
 
     async def _delete_unneeded(self) -> int:
-        self._deleting_since = time.monotonic()
+        began = time.monotonic()
         settings, now, number = self._settings, time.time(), 0
         total, usage = await self._tables.size_bytes(), await self._tables.usage()
         shared = self._share < self._limit
@@ -155,6 +155,7 @@ class Retention:
                     await self.delete_file(heap.key)
                 usage[heap.workspace] = Usage(heaps - 1, size - heap.size_bytes)
                 total -= heap.size_bytes
+        self._deleted_since = began
         return number
 
     async def _delete_unowned(self) -> tuple[int, int]:

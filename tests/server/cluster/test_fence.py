@@ -598,17 +598,28 @@ def _webhooks(database: Database) -> Webhooks:
     return Webhooks(settings, database, audit, Metrics(), log)
 
 
+@asynccontextmanager
+async def lossy_member(
+    postgresql: PostgreSQL, tmp_path: Path, *, shared: bool = True
+) -> AsyncIterator[tuple[Lossy, Member]]:
+    """One server whose way to the database loses answers, of a cluster if `shared`."""
+    way = Lossy(postgresql.database(), tmp_path)
+    async with way.passing():
+        one = Member("one", way.url, tmp_path)
+        await one.database.start()
+        if shared:
+            await one.join()
+        yield way, one
+        await one.database.close()
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_what_is_committed_unheard_is_acknowledged(
     postgresql: PostgreSQL, tmp_path: Path, *, shared: bool
 ) -> None:
     async def scenario() -> None:
-        way = Lossy(postgresql.database(), tmp_path)
-        async with way.passing():
-            one, said = Member("one", way.url, tmp_path), StringIO()
-            await one.database.start()
-            if shared:
-                await one.join()
+        async with lossy_member(postgresql, tmp_path, shared=shared) as (way, one):
+            said = StringIO()
             runs = RunStore(one.database, make_log("error", said))
             audit = Audit(read_settings(), one.database, make_log("error", said))
             record = RECORD_OF_RUN
@@ -627,7 +638,6 @@ def test_what_is_committed_unheard_is_acknowledged(
                 async with one.database.connect() as connection:
                     owner = await tables.owner(connection, RUN, ("default", "r"))
                 assert owner is not None
-            await one.database.close()
 
     asyncio.run(scenario())
 
@@ -654,18 +664,12 @@ def test_an_end_that_is_committed_unheard_is_acknowledged(
     postgresql: PostgreSQL, tmp_path: Path, *, shared: bool
 ) -> None:
     async def scenario() -> None:
-        way = Lossy(postgresql.database(), tmp_path)
-        async with way.passing():
-            one = Member("one", way.url, tmp_path)
-            await one.database.start()
-            if shared:
-                await one.join()
+        async with lossy_member(postgresql, tmp_path, shared=shared) as (way, one):
             runs, said = await _end_unheard(way, one)
             assert said.count("can't be written") == 1
             assert await runs.get(Kind.SCRIPT, "default", "r") == ENDED
             (found,) = await runs.chunks("default", "r", 0, 9)
             assert found.data == CHUNK["data"]
-            await one.database.close()
 
     asyncio.run(scenario())
 
@@ -704,11 +708,7 @@ def test_a_run_that_ends_as_it_begins_is_nobody_s(
     """Also if the answer is lost to the one commit with both, which comes again."""
 
     async def scenario() -> None:
-        way = Lossy(postgresql.database(), tmp_path)
-        async with way.passing():
-            one = Member("one", way.url, tmp_path)
-            await one.database.start()
-            await one.join()
+        async with lossy_member(postgresql, tmp_path) as (way, one):
             runs = RunStore(one.database, make_log("error", StringIO()))
             way.lost = b"its code"
             both = runs.add(RECORD_OF_RUN, "its code")
@@ -718,7 +718,6 @@ def test_a_run_that_ends_as_it_begins_is_nobody_s(
             assert await runs.get(Kind.SCRIPT, "default", "r") == ENDED
             async with one.database.connect() as connection:
                 assert not await tables.owned(connection)
-            await one.database.close()
 
     asyncio.run(scenario())
 

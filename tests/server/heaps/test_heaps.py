@@ -12,8 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import update
-from tests.support.heaps import SIZE_MAX, VALUES, keep, no_content
+from tests.support.heaps import SIZE_MAX, VALUES, age, keep, no_content
 from tests.support.waiting import DEADLINE, wait_for
 
 from isokernel.timeouts import timeout
@@ -30,7 +29,6 @@ from isoserver.heaps import store
 from isoserver.heaps.content import join, pack, unpack
 from isoserver.heaps.records import HeapOrigin
 from isoserver.heaps.service import Heaps
-from isoserver.heaps.tables import HEAPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,8 +99,7 @@ def test_a_heap_that_is_opened_is_a_file_in_memory_and_was_used(
 ) -> None:
     async def test(heaps: Heaps, database: Database) -> None:
         key = await keep(heaps, packed[0])
-        async with database.begin() as connection:
-            await connection.execute(update(HEAPS).values(last_used=1.0))
+        await age(database)
         loaded = await heaps.open("one", key)
         descriptor = loaded.file.descriptor
         size = os.fstat(descriptor).st_size

@@ -8,13 +8,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import update
-from tests.support.heaps import keep
+from tests.support.heaps import age, keep
 
 from isoserver.contexts.records import ContextRecord
 from isoserver.contexts.store import ContextStore
 from isoserver.errors import HeapLimitError
-from isoserver.heaps.tables import HEAPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,8 +129,7 @@ def test_what_is_held_was_used_now(
 ) -> None:
     async def test(heaps: Heaps, database: Database) -> None:
         key = await keep(heaps, packed[0])
-        async with database.begin() as connection:
-            await connection.execute(update(HEAPS).values(last_used=1.0))
+        await age(database)
         assert await heaps.hold("one", key)
         await heaps.collect()
         assert await _left(heaps, packed) == [0]
